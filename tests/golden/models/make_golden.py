@@ -98,7 +98,12 @@ def attn_only_shapes(config):
 def hf_shapes(config):
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return {checkpoint_name(config, name): tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def checkpoint_name(config, name):
+    """transformers 5 calls GPT-NeoX' output matrix lm_head in memory and embed_out, as ever, in files."""
+    return name.replace("lm_head", "embed_out") if config["model_type"] == "gpt_neox" else name
 
 
 def random_tensor(name, shape, generator):
@@ -177,7 +182,7 @@ def run_transformers(folder, config, tokens):
     output = model(tokens, output_hidden_states=True, output_attentions=True, use_cache=False)
     loss = reference.next_token_loss(output.logits, tokens)
     loss.backward()
-    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    gradients = {checkpoint_name(config, name): parameter.grad for name, parameter in model.named_parameters()}
     return output, loss.detach(), gradients
 
 
