@@ -1,0 +1,52 @@
+#include "microtome/tape/tape.h"
+
+namespace microtome {
+
+Value Tape::leaf(Tensor data) {
+  nodes_.emplace_back();
+  return {std::move(data), static_cast<int>(nodes_.size()) - 1};
+}
+
+Value Tape::tap(const Value& value, std::function<void(const Tensor&)> sink) {
+  return record(value.data, [this, parent = value.node, sink = std::move(sink)](const Tensor& dy) {
+    sink(dy);
+    add_gradient(parent, dy);
+  });
+}
+
+Value Tape::record(Tensor data, std::function<void(const Tensor&)> backward) {
+  nodes_.push_back({std::move(backward), {}});
+  return {std::move(data), static_cast<int>(nodes_.size()) - 1};
+}
+
+void Tape::add_gradient(int node, const Tensor& gradient) {
+  if (node < 0) return;
+  MT_CHECK(gradient.defined());
+  Tensor& sum = nodes_[node].gradient;
+  if (!sum.defined()) {
+    sum = gradient;
+    return;
+  }
+  MT_CHECK_EQ(sum.numel(), gradient.numel());
+  // Handles are shared freely between gradients (the two sides of an addition), so only a sole owner is added to in place.
+  Tensor out = sum.unique() ? sum : Tensor::empty(sum.shape(), ctx_.arena);
+  ctx_.kernels.add(sum.numel(), sum.f32(), gradient.f32(), out.f32());
+  sum = out;
+}
+
+void Tape::backward(const Value& result, const Tensor& seed) {
+  MT_CHECK(result.node >= 0);
+  add_gradient(result.node, seed);
+  for (int i = result.node; i >= 0; --i) {
+    if (!nodes_[i].backward || !nodes_[i].gradient.defined()) continue;
+    const Tensor gradient = std::move(nodes_[i].gradient);
+    nodes_[i].gradient = Tensor();
+    const auto backward = std::move(nodes_[i].backward);
+    nodes_[i].backward = nullptr;  // frees what it kept
+    backward(gradient);
+  }
+}
+
+Tensor Tape::gradient(const Value& leaf) const { return leaf.node < 0 ? Tensor() : nodes_[leaf.node].gradient; }
+
+}  // namespace microtome
