@@ -272,7 +272,7 @@ def forward(model, tokens, sites, inputs="joint"):
             residual = residual + positions
     for layer, block in enumerate(model.blocks):
         name = f"blocks.{layer}."
-        sites(name + "hook_resid_pre", residual)
+        residual = sites(name + "hook_resid_pre", residual)
         attn_out = attend(model, block, residual, positions, name, sites, inputs)
         if block.W_in is None:
             residual = residual + attn_out
@@ -281,6 +281,6 @@ def forward(model, tokens, sites, inputs="joint"):
         else:
             residual = sites(name + "hook_resid_mid", residual + attn_out)
             residual = residual + mlp(model, block, residual, name, sites)
-        sites(name + "hook_resid_post", residual)
+        residual = sites(name + "hook_resid_post", residual)
     final = sites("unembed.hook_in", normalize(model, model.ln_final, residual, "ln_final", sites).clone())
     return sites("logits", sites("unembed.hook_out", add(final @ model.W_U, model.b_U)))
