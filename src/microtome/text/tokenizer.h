@@ -49,6 +49,8 @@ struct TextSpan {
 
 class Tokenizer {
  public:
+  struct Impl;  // tokenizer_impl.h
+
   // `tokenizer_config`: the text of tokenizer_config.json, or empty. Throws kCorrupt for what is malformed and kUnsupported,
   // naming the construct, for what is well-formed but not byte-level BPE as this class knows it.
   static Tokenizer from_huggingface(std::string_view tokenizer_json, std::string_view tokenizer_config = {});
@@ -93,7 +95,6 @@ class Tokenizer {
   std::vector<uint8_t> missing_bytes() const;
 
  private:
-  struct Impl;
   friend struct TokenizerBuilder;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
