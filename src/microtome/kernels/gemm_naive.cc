@@ -1,4 +1,5 @@
 // The definition of a product: one sum after the other.
+#include <algorithm>
 #include <cmath>
 
 #include "microtome/base/threads.h"
@@ -12,20 +13,14 @@ void gemm_naive(const float* a, int64_t m, const PackedView& b, float* c) {
     const std::byte* panel = b.data + column / kPanelWidth * panel_bytes;
     for (int64_t row = 0; row < m; ++row) {
       float sum = 0;
-      for (int64_t k = 0; k < b.k; ++k) {
-        sum = std::fma(a[row * b.k + k], panel_value(b.format, panel, k, column % kPanelWidth), sum);
+      for (int64_t begin = 0; begin < b.k; begin += sum_chunk(b.k)) {
+        float chunk = 0;
+        for (int64_t k = begin; k < std::min(b.k, begin + sum_chunk(b.k)); ++k) {
+          chunk = std::fma(a[row * b.k + k], panel_value(b.format, panel, b.k, k, column % kPanelWidth), chunk);
+        }
+        sum = begin == 0 ? chunk : sum + chunk;
       }
       c[row * b.n + column] = sum;
-    }
-  });
-}
-
-void gemm_plain_naive(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
-  parallel_for(m, 1, [&](int64_t row, int64_t) {
-    for (int64_t column = 0; column < n; ++column) {
-      float sum = 0;
-      for (int64_t i = 0; i < k; ++i) sum = std::fma(a[row * k + i], b[i * n + column], sum);
-      c[row * n + column] = sum;
     }
   });
 }

@@ -1,12 +1,16 @@
 // Inside the panels of the packed formats (internal to kernels/). A panel holds 64 columns; k runs over the input width.
 //
-//   kF32   [K16][64] float                       kBF16  [K32 / 2][64][2] bf16                kF16  [K][64] f16
-//   kQ4_0  [K / 32] { f16 d[64]; u32 q[4][64] }               lane q[g][c]: nibble j = k 8 g + j of column c
-//   kQ4_1  [K / 32] { f16 d[64]; f16 m[64]; u32 q[4][64] }    the same
-//   kQ8_0  [K / 32] { f16 d[64]; u32 q[8][64] }               lane q[g][c]: byte j = k 4 g + j
+//   kF32   [K16][64] float                    kBF16  [K32 / 2][64][2] bf16 (k, k + 1)
 //
-// so a block is as large as the checkpoint's own 64 blocks, and one 32-bit lane per column yields 8 (4) successive k by
-// shifts alone.
+// The formats below are cut into half panels of 32 columns, one after the other, each one stream through memory:
+//
+//   kF16   [K][32] f16
+//   kQ4_0  [K / 32] { f16 d[32]; u32 q[4][32] }               q[g][c]: byte j, low nibble = k 4 g + j, high = k 16 + 4 g + j
+//   kQ4_1  [K / 32] { f16 d[32]; f16 m[32]; u32 q[4][32] }    the same
+//   kQ8_0  [K / 32] { f16 d[32]; u32 q[8][32] }               q[g][c]: byte j = k 4 g + j
+//
+// so a block is as large as the checkpoint's own blocks, a q is four bytes of one of them, and one 32-bit lane per column
+// yields successive k by shifts alone.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +22,21 @@ namespace microtome::internal {
 inline int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 inline int64_t panel_count(int64_t n) { return (n + kPanelWidth - 1) / kPanelWidth; }
 
+inline constexpr int64_t kHalf = 32;   // columns of a half panel
 inline constexpr int64_t kBlock = 32;  // values of k per quantised block
-inline constexpr int64_t kQ40BlockBytes = 64 * 18, kQ41BlockBytes = 64 * 20, kQ80BlockBytes = 64 * 34;
-inline constexpr int64_t kMinsAt = 128;                                       // of kQ4_1
-inline constexpr int64_t kQ40At = 128, kQ41At = 256, kQ80At = 128;            // where the lanes begin
+
+// Bytes of a half panel's block, and where its parts begin.
+inline constexpr int64_t kQ40Block = kHalf * 18, kQ41Block = kHalf * 20, kQ80Block = kHalf * 34;
+inline constexpr int64_t kQ41Mins = kHalf * 2;
+inline constexpr int64_t kQ40Lanes = kHalf * 2, kQ41Lanes = kHalf * 4, kQ80Lanes = kHalf * 2;
+
+// Where sums over k are cut: each chunk is a chain of fused multiply-adds from zero, chunks are added in order. oneDNN's rule.
+inline int64_t sum_chunk(int64_t k) { return k <= 1024 ? 512 : 1024; }
+inline constexpr int64_t kMaxChunk = 1024;
 
 inline float bf16_to_f32(uint16_t bits) { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
 
-// Rounded to nearest even; NaN stays NaN (quiet), as VCVTNEPS2BF16 does it; unlike the instruction, denormals are kept.
+// Rounded to nearest even; a NaN stays a (quiet) NaN.
 inline uint16_t f32_to_bf16(float value) {
   const uint32_t bits = __builtin_bit_cast(uint32_t, value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>((bits >> 16) | 0x40u);
@@ -41,10 +52,16 @@ inline float f16_to_f32(uint16_t half) {
 }
 
 // One value of a packed panel, by definition: what every fast path must agree with.
-float panel_value(PackedFormat format, const std::byte* panel, int64_t k, int64_t column);
+float panel_value(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t k, int64_t column);
 
-// The definition: plain loops.
+// Columns [0, 64) of k in [begin, end) of one panel as f32, out[(k - begin) * 64 + column]; begin is a multiple of 32.
+void widen_panel(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t begin, int64_t end, float* out);
+
+// The definition of a product: plain loops.
 void gemm_naive(const float* a, int64_t m, const PackedView& b, float* c);
-void gemm_plain_naive(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n);
+
+// Our own kernels; every format, Compute::kF32.
+void gemm_highway(const float* a, int64_t m, const PackedView& b, float* c);
+void gemm_plain_highway(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n);
 
 }  // namespace microtome::internal

@@ -48,9 +48,9 @@ int64_t packed_panel_bytes(PackedFormat format, int64_t k) {
     case PackedFormat::kF32: return round_up(k, 16) * kPanelWidth * 4;
     case PackedFormat::kBF16: return round_up(k, 32) * kPanelWidth * 2;
     case PackedFormat::kF16: return k * kPanelWidth * 2;
-    case PackedFormat::kQ4_0: return k / kBlock * internal::kQ40BlockBytes;
-    case PackedFormat::kQ4_1: return k / kBlock * internal::kQ41BlockBytes;
-    case PackedFormat::kQ8_0: return k / kBlock * internal::kQ80BlockBytes;
+    case PackedFormat::kQ4_0: return k / kBlock * 2 * internal::kQ40Block;
+    case PackedFormat::kQ4_1: return k / kBlock * 2 * internal::kQ41Block;
+    case PackedFormat::kQ8_0: return k / kBlock * 2 * internal::kQ80Block;
   }
   return 0;
 }
@@ -59,99 +59,35 @@ int64_t packed_bytes(PackedFormat format, int64_t k, int64_t n) {
   return internal::panel_count(n) * packed_panel_bytes(format, k);
 }
 
-float internal::panel_value(PackedFormat format, const std::byte* panel, int64_t k, int64_t column) {
-  const int64_t block = k / kBlock, i = k % kBlock;
+float internal::panel_value(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t k, int64_t column) {
+  if (format == PackedFormat::kF32) return load<float>(panel + (k * 64 + column) * 4);
+  if (format == PackedFormat::kBF16) return bf16_to_f32(load<uint16_t>(panel + (k / 2 * 128 + column * 2 + k % 2) * 2));
+  const std::byte* half = panel + column / kHalf * packed_panel_bytes(format, k_total) / 2;
+  const int64_t c = column % kHalf, block = k / kBlock, i = k % kBlock;
   const auto nibble = [&](const std::byte* lanes) {
-    return static_cast<int>((load<uint32_t>(lanes + ((i / 8) * 64 + column) * 4) >> (4 * (i % 8))) & 15u);
+    const int byte = static_cast<int>(lanes[(i % 16 / 4 * kHalf + c) * 4 + i % 4]);
+    return static_cast<float>(i < 16 ? byte & 15 : byte >> 4);
   };
   switch (format) {
-    case PackedFormat::kF32: return load<float>(panel + (k * 64 + column) * 4);
-    case PackedFormat::kBF16: return bf16_to_f32(load<uint16_t>(panel + (k / 2 * 128 + column * 2 + k % 2) * 2));
-    case PackedFormat::kF16: return f16_to_f32(load<uint16_t>(panel + (k * 64 + column) * 2));
     case PackedFormat::kQ4_0: {
-      const std::byte* at = panel + block * kQ40BlockBytes;
-      return f16_to_f32(load<uint16_t>(at + column * 2)) * static_cast<float>(nibble(at + kQ40At) - 8);
+      const std::byte* at = half + block * kQ40Block;
+      return f16_to_f32(load<uint16_t>(at + c * 2)) * (nibble(at + kQ40Lanes) - 8);
     }
     case PackedFormat::kQ4_1: {
-      const std::byte* at = panel + block * kQ41BlockBytes;
-      const float d = f16_to_f32(load<uint16_t>(at + column * 2)), m = f16_to_f32(load<uint16_t>(at + kMinsAt + column * 2));
-      return d * static_cast<float>(nibble(at + kQ41At)) + m;
+      const std::byte* at = half + block * kQ41Block;
+      const float d = f16_to_f32(load<uint16_t>(at + c * 2)), m = f16_to_f32(load<uint16_t>(at + kQ41Mins + c * 2));
+      return d * nibble(at + kQ41Lanes) + m;
     }
     case PackedFormat::kQ8_0: {
-      const std::byte* at = panel + block * kQ80BlockBytes;
-      const int8_t q = load<int8_t>(at + kQ80At + ((i / 4) * 64 + column) * 4 + i % 4);
-      return f16_to_f32(load<uint16_t>(at + column * 2)) * static_cast<float>(q);
+      const std::byte* at = half + block * kQ80Block;
+      const auto q = load<int8_t>(at + kQ80Lanes + (i / 4 * kHalf + c) * 4 + i % 4);
+      return f16_to_f32(load<uint16_t>(at + c * 2)) * static_cast<float>(q);
     }
-  }
-  return 0;
-}
-
-void widen(DType type, const std::byte* source, int64_t n, float* out) {
-  using namespace internal;
-  switch (type) {
-    case DType::kF32: std::memcpy(out, source, static_cast<size_t>(n) * 4); return;
-    case DType::kF64:
-      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(load<double>(source + i * 8));
-      return;
-    case DType::kF16:
-      for (int64_t i = 0; i < n; ++i) out[i] = f16_to_f32(load<uint16_t>(source + i * 2));
-      return;
-    case DType::kBF16:
-      for (int64_t i = 0; i < n; ++i) out[i] = bf16_to_f32(load<uint16_t>(source + i * 2));
-      return;
-    case DType::kQ4_0:
-    case DType::kQ4_1: {
-      const bool has_min = type == DType::kQ4_1;
-      for (int64_t b = 0; b < n / kBlock; ++b, source += has_min ? 20 : 18, out += kBlock) {
-        const float d = f16_to_f32(load<uint16_t>(source)), m = has_min ? f16_to_f32(load<uint16_t>(source + 2)) : 0;
-        for (int64_t i = 0; i < 32; ++i) {
-          const int q = (static_cast<int>(source[(has_min ? 4 : 2) + i % 16]) >> (i < 16 ? 0 : 4)) & 15;
-          out[i] = has_min ? d * static_cast<float>(q) + m : d * static_cast<float>(q - 8);
-        }
-      }
-      return;
-    }
-    case DType::kQ8_0:
-      for (int64_t b = 0; b < n / kBlock; ++b, source += 34, out += kBlock) {
-        const float d = f16_to_f32(load<uint16_t>(source));
-        for (int64_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(load<int8_t>(source + 2 + i));
-      }
-      return;
-    default: MT_CHECK(!"widen: not a weight type");
+    default: return f16_to_f32(load<uint16_t>(half + (k * kHalf + c) * 2));
   }
 }
 
 namespace {
-
-void pack_column_native(PackedFormat format, const std::byte* column, int64_t k, int64_t c, std::byte* panel) {
-  using namespace internal;
-  if (format == PackedFormat::kF16) {
-    for (int64_t i = 0; i < k; ++i) store(panel + (i * 64 + c) * 2, load<uint16_t>(column + i * 2));
-    return;
-  }
-  for (int64_t b = 0; b < k / kBlock; ++b) {
-    if (format == PackedFormat::kQ8_0) {
-      std::byte* at = panel + b * kQ80BlockBytes;
-      store(at + c * 2, load<uint16_t>(column + b * 34));
-      for (int64_t g = 0; g < 8; ++g) store(at + kQ80At + (g * 64 + c) * 4, load<uint32_t>(column + b * 34 + 2 + g * 4));
-      continue;
-    }
-    const bool has_min = format == PackedFormat::kQ4_1;
-    std::byte* at = panel + b * (has_min ? kQ41BlockBytes : kQ40BlockBytes);
-    const std::byte* block = column + b * (has_min ? 20 : 18);
-    store(at + c * 2, load<uint16_t>(block));
-    if (has_min) store(at + kMinsAt + c * 2, load<uint16_t>(block + 2));
-    const std::byte* nibbles = block + (has_min ? 4 : 2);
-    for (int64_t g = 0; g < 4; ++g) {
-      uint32_t lane = 0;
-      for (int64_t j = 0; j < 8; ++j) {
-        const int64_t i = g * 8 + j;
-        lane |= ((static_cast<uint32_t>(nibbles[i % 16]) >> (i < 16 ? 0 : 4)) & 15u) << (4 * j);
-      }
-      store(at + (has_min ? kQ41At : kQ40At) + (g * 64 + c) * 4, lane);
-    }
-  }
-}
 
 void put(PackedFormat format, std::byte* panel, int64_t k, int64_t column, float value) {
   if (format == PackedFormat::kF32) {
@@ -163,47 +99,48 @@ void put(PackedFormat format, std::byte* panel, int64_t k, int64_t column, float
 
 }  // namespace
 
-void pack_panel(PackedFormat format, DType type, const std::byte* const columns[kPanelWidth], int64_t k, std::byte* panel) {
-  std::memset(panel, 0, static_cast<size_t>(packed_panel_bytes(format, k)));
-  const bool plain = format == PackedFormat::kF32 || format == PackedFormat::kBF16;
-  MT_CHECK(plain || format == native_format(type));
-  constexpr int64_t kStep = 256;
-  float values[kStep];
-  for (int64_t c = 0; c < kPanelWidth; ++c) {
-    if (columns[c] == nullptr) continue;
-    if (!plain) {
-      pack_column_native(format, columns[c], k, c, panel);
-      continue;
-    }
-    for (int64_t begin = 0; begin < k; begin += kStep) {
-      const int64_t count = std::min(kStep, k - begin);
-      widen(type, columns[c] + dtype_bytes(type, begin), count, values);
-      for (int64_t i = 0; i < count; ++i) put(format, panel, begin + i, c, values[i]);
-    }
-  }
-}
-
 void pack_plain(PackedFormat format, const float* source, int64_t k, int64_t n, int64_t stride_k, int64_t stride_n,
                 std::byte* packed) {
   MT_CHECK(format == PackedFormat::kF32 || format == PackedFormat::kBF16);
   const int64_t panel_bytes = packed_panel_bytes(format, k);
   parallel_for(internal::panel_count(n), 1, [&](int64_t p, int64_t) {
     std::byte* panel = packed + p * panel_bytes;
-    std::memset(panel, 0, static_cast<size_t>(panel_bytes));
+    const float* from = source + p * kPanelWidth * stride_n;
     const int64_t width = std::min(kPanelWidth, n - p * kPanelWidth);
-    for (int64_t i = 0; i < k; ++i) {
-      for (int64_t c = 0; c < width; ++c) put(format, panel, i, c, source[i * stride_k + (p * kPanelWidth + c) * stride_n]);
+    if (stride_k == 1) {
+      const std::byte* columns[kPanelWidth] = {};
+      for (int64_t c = 0; c < width; ++c) columns[c] = reinterpret_cast<const std::byte*>(from + c * stride_n);
+      return pack_panel(format, DType::kF32, columns, k, panel);
+    }
+    std::memset(panel, 0, static_cast<size_t>(panel_bytes));
+    for (int64_t i = 0; i < k; ++i, from += stride_k) {
+      if (format == PackedFormat::kF32 && stride_n == 1) {
+        std::memcpy(panel + i * kPanelWidth * 4, from, static_cast<size_t>(width) * sizeof(float));
+      } else {
+        for (int64_t c = 0; c < width; ++c) put(format, panel, i, c, from[c * stride_n]);
+      }
     }
   });
 }
 
 void unpack(const PackedView& matrix, int64_t begin, int64_t end, int64_t stride_k, int64_t stride_n, float* out) {
-  const int64_t panel_bytes = packed_panel_bytes(matrix.format, matrix.k);
-  parallel_for(end - begin, 16, [&](int64_t from, int64_t to) {
-    for (int64_t c = begin + from; c < begin + to; ++c) {
-      const std::byte* panel = matrix.data + c / kPanelWidth * panel_bytes;
-      for (int64_t k = 0; k < matrix.k; ++k) {
-        out[k * stride_k + (c - begin) * stride_n] = internal::panel_value(matrix.format, panel, k, c % kPanelWidth);
+  if (begin >= end) return;
+  constexpr int64_t kStep = 64;
+  const int64_t panel_bytes = packed_panel_bytes(matrix.format, matrix.k), first = begin / kPanelWidth;
+  parallel_for(internal::panel_count(end) - first, 1, [&](int64_t piece, int64_t) {
+    alignas(64) float part[kStep * kPanelWidth];
+    const int64_t at = (first + piece) * kPanelWidth, from = std::max(begin, at), to = std::min(end, at + kPanelWidth);
+    for (int64_t k = 0; k < matrix.k; k += kStep) {
+      const int64_t count = std::min(kStep, matrix.k - k);
+      internal::widen_panel(matrix.format, matrix.data + (first + piece) * panel_bytes, matrix.k, k, k + count, part);
+      float* const target = out + k * stride_k + (from - begin) * stride_n;
+      if (stride_n == 1) {
+        const size_t bytes = static_cast<size_t>(to - from) * sizeof(float);
+        for (int64_t i = 0; i < count; ++i) std::memcpy(target + i * stride_k, part + i * kPanelWidth + from - at, bytes);
+        continue;
+      }
+      for (int64_t c = from; c < to; ++c) {
+        for (int64_t i = 0; i < count; ++i) target[i * stride_k + (c - from) * stride_n] = part[i * kPanelWidth + c - at];
       }
     }
   });
