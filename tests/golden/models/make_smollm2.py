@@ -144,7 +144,8 @@ def values_of(model, hf, ids):
     arrays = {"tokens": tokens[0].int(), "logprobs": next_logprobs(logits, tokens), "logits_top_ids": top.indices.int(),
               "logits_top": top.values, **lens_arrays(model, sites.values)}
     largest = max(value.abs().max().item() for name, value in sites.values.items() if "resid" in name)
-    streams = [(output.hidden_states[layer], sites.values[f"blocks.{layer}.hook_resid_pre"]) for layer in range(len(model.blocks))]
+    streams = [(output.hidden_states[layer], sites.values[f"blocks.{layer}.hook_resid_pre"])
+               for layer in range(len(model.blocks))]
     report = {"tokens": len(ids), "largest_residual": largest,
               "residual_fp32_vs_fp64": max((a.double() - b).abs().max().item() for a, b in streams),
               "logits_fp32_vs_fp64": (output.logits.double() - logits).abs().max().item(),
