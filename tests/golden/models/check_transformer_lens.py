@@ -75,7 +75,7 @@ def canonical_state(model, state):
 
 
 def run(hooked, tokens, endings):
-    """site (with one of `endings`) -> (value, gradient). TransformerLens calls ln1 for each of q, k and v: the gradients add up."""
+    """site (with one of `endings`) -> (value, gradient). ln1 is called for each of q, k and v: the gradients add up."""
     calls = {}
 
     def keep(activation, hook):
