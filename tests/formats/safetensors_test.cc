@@ -47,10 +47,10 @@ TEST(Safetensors, writer_and_reader_agree_on_every_type) {
   }
 }
 
-// Made with python's safetensors 0.5: save_file({"b": int64 [-1], "a": bfloat16 [[1, 2]]}, metadata={"format": "pt"}).
+// Made with python's safetensors 0.8.0: save_file({"b": int64 [-1], "a": bfloat16 [[1, 2]]}, metadata={"format": "pt"}).
 TEST(Safetensors, a_file_of_the_python_package_is_read) {
   const std::string header = R"({"__metadata__":{"format":"pt"},"b":{"dtype":"I64","shape":[1],"data_offsets":[0,8]},)"
-                             R"("a":{"dtype":"BF16","shape":[1,2],"data_offsets":[8,12]}}      )";
+                             R"("a":{"dtype":"BF16","shape":[1,2],"data_offsets":[8,12]}}  )";
   const std::string file = le<uint64_t>(header.size()) + header + le<int64_t>(-1) + le<uint16_t>(0x3f80) + le<uint16_t>(0x4000);
   const SafetensorsContents contents = read(file);
   ASSERT_EQ(contents.tensors.size(), 2u);
