@@ -117,10 +117,29 @@ void gemm_bf16_rows(const uint16_t* a, int64_t m, const PackedView& b, float* c)
   });
 }
 
+MT_BF16_TARGET double bf16_chains(int64_t steps) {
+  constexpr int kChains = 16;
+  __m512 sum[kChains];
+#pragma GCC unroll 16
+  for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));  // equal chains would become one
+  const auto x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  for (int64_t step = 0; step < steps; ++step) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], x, x);
+  }
+  __m512 total = sum[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sum[i]);
+  volatile float sink = _mm512_cvtss_f32(total);
+  static_cast<void>(sink);
+  return 4.0 * kChains * 16 * static_cast<double>(steps);
+}
+
 #else
 
 bool bf16_products_supported() { return false; }
 void gemm_bf16_rows(const uint16_t*, int64_t, const PackedView&, float*) {}
+double bf16_chains(int64_t) { return 0; }
 
 #endif
 
