@@ -23,13 +23,13 @@ namespace microtome {
 
 // The metadata tokenizer.ggml.* of a GGUF file. The views need only live during `from_bpe`.
 struct BpeSource {
-  std::vector<std::string_view> tokens;  // written in the byte alphabet of GPT-2 ("Ġthe")
-  std::vector<int32_t> token_types;      // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte; may be empty
-  std::vector<std::string_view> merges;  // "Ġ t", best first
-  std::string pre;                       // name of the pre-tokenizer: "gpt-2", "smollm", "llama-bpe", "qwen2", ...
-  std::optional<int> bos, eos, unk, pad;
+  std::vector<std::string_view> tokens = {};  // written in the byte alphabet of GPT-2 ("Ġthe")
+  std::vector<int32_t> token_types = {};      // 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte; may be empty
+  std::vector<std::string_view> merges = {};  // "Ġ t", best first
+  std::string pre = {};                       // name of the pre-tokenizer: "gpt-2", "smollm", "llama-bpe", "qwen2", ...
+  std::optional<int> bos = {}, eos = {}, unk = {}, pad = {};
   bool add_bos = false, add_eos = false;
-  std::string chat_template;  // empty: none
+  std::string chat_template = {};  // empty: none
 };
 
 struct EncodeOptions {
@@ -37,7 +37,7 @@ struct EncodeOptions {
   // GPT-NeoX) are part of the vocabulary and always recognised.
   bool specials = true;
   // Absent: as the tokenizer is configured.
-  std::optional<bool> add_bos, add_eos;
+  std::optional<bool> add_bos = {}, add_eos = {};
 };
 
 // A stretch of a rendered chat: in what a user typed (`is_input`), control tokens are plain text.

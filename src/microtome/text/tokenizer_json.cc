@@ -44,6 +44,11 @@ struct Node {
       throw Error(ErrorKind::kCorrupt, "tokenizer.json: \"{}.{}\" is not {}", path, key, expected);
     return value;
   }
+  // Empty if absent.
+  std::vector<Element> list(std::string_view key) const {
+    const auto array = get<Array>(key, "a list");
+    return array ? std::vector<Element>(array->begin(), array->end()) : std::vector<Element>();
+  }
   std::string_view text(std::string_view key) const { return get<std::string_view>(key, "a text").value_or(""); }
   bool flag(std::string_view key, bool otherwise) const { return get<bool>(key, "true or false").value_or(otherwise); }
   std::string_view type() const { return text("type"); }
@@ -64,7 +69,7 @@ std::vector<Node> sequence(std::optional<Element> element, std::string_view key,
   Node node = Node::from(*element, path);
   if (node.type() != "Sequence") return {node};
   std::vector<Node> nodes;
-  for (const Element child : node.get<Array>(key, "a list").value_or(Array())) {
+  for (const Element child : node.list(key)) {
     nodes.push_back(Node::from(child, path));
     if (nodes.back().type() == "Sequence") unsupported(path, "Sequence in a Sequence");
   }
@@ -126,7 +131,7 @@ void read_pre_tokenizer(const Node& root, Tokenizer::Impl& impl) {
 void read_template(const Node& node, TokenizerBuilder& builder) {
   const auto specials = node.find("special_tokens");
   std::vector<int32_t>* side = &builder.impl->prefix;
-  for (const Element element : node.get<Array>("single", "a list").value_or(Array())) {
+  for (const Element element : node.list("single")) {
     const Node piece = Node::from(element, "post_processor.single");
     if (piece.find("Sequence")) {
       side = &builder.impl->suffix;
@@ -136,9 +141,8 @@ void read_template(const Node& node, TokenizerBuilder& builder) {
     if (!special || !specials) throw Error(ErrorKind::kCorrupt, "tokenizer.json: post_processor names no special token");
     const std::string name(Node::from(*special, "post_processor.single").text("id"));
     const auto entry = Node::from(*specials, "post_processor.special_tokens").find(name);
-    const Node ids = entry ? Node::from(*entry, "post_processor.special_tokens") : Node{};
     if (!entry) throw Error(ErrorKind::kCorrupt, "tokenizer.json: post_processor does not define \"{}\"", printable(name));
-    for (const Element id : ids.get<Array>("ids", "a list").value_or(Array())) {
+    for (const Element id : Node::from(*entry, "post_processor.special_tokens").list("ids")) {
       int64_t value = -1;
       if (id.get(value) != simdjson::SUCCESS || value < 0 || static_cast<uint64_t>(value) >= builder.impl->records.size())
         throw Error(ErrorKind::kCorrupt, "tokenizer.json: post_processor gives \"{}\" an id outside of the vocabulary",
@@ -196,7 +200,7 @@ bool read_merge(Element element, std::string& bytes, size_t& split) {
 void read_merges(const Node& model, Tokenizer::Impl& impl) {
   std::string bytes;
   size_t index = 0, split = 0;
-  for (const Element element : model.get<Array>("merges", "a list").value_or(Array())) {
+  for (const Element element : model.list("merges")) {
     const bool good = read_merge(element, bytes, split);
     const std::string_view both = bytes;
     if (!good || !impl.bpe.add_merge(both.substr(0, split), both.substr(split)))
@@ -206,7 +210,7 @@ void read_merges(const Node& model, Tokenizer::Impl& impl) {
 }
 
 void read_added_tokens(const Node& root, TokenizerBuilder& builder) {
-  for (const Element element : root.get<Array>("added_tokens", "a list").value_or(Array())) {
+  for (const Element element : root.list("added_tokens")) {
     const Node node = Node::from(element, "added_tokens");
     const auto id = node.get<int64_t>("id", "an integer");
     if (!id || *id < 0 || *id >= TokenizerBuilder::kMaxIds)
@@ -283,7 +287,7 @@ std::string config_template(const Node& config) {
   const auto element = config.find("chat_template");
   if (!element) return {};
   if (!element->is_array()) return std::string(config.text("chat_template"));
-  for (const Element child : *config.get<Array>("chat_template", "a list")) {
+  for (const Element child : config.list("chat_template")) {
     const Node node = Node::from(child, "chat_template");
     if (node.text("name") == "default") return std::string(node.text("template"));
   }
