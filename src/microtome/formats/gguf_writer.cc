@@ -15,22 +15,14 @@ using Type = Metadata::Type;
 
 template <class T>
 constexpr Type type_of() {
-  if constexpr (std::is_same_v<T, bool>)
-    return Type::kBool;
-  else if constexpr (std::is_same_v<T, float>)
-    return Type::kF32;
-  else if constexpr (std::is_same_v<T, double>)
-    return Type::kF64;
-  else if constexpr (std::is_same_v<T, std::string>)
-    return Type::kString;
-  else if constexpr (sizeof(T) == 1)
-    return std::is_signed_v<T> ? Type::kI8 : Type::kU8;
-  else if constexpr (sizeof(T) == 2)
-    return std::is_signed_v<T> ? Type::kI16 : Type::kU16;
-  else if constexpr (sizeof(T) == 4)
-    return std::is_signed_v<T> ? Type::kI32 : Type::kU32;
-  else
-    return std::is_signed_v<T> ? Type::kI64 : Type::kU64;
+  if constexpr (std::is_same_v<T, bool>) return Type::kBool;
+  else if constexpr (std::is_same_v<T, float>) return Type::kF32;
+  else if constexpr (std::is_same_v<T, double>) return Type::kF64;
+  else if constexpr (std::is_same_v<T, std::string>) return Type::kString;
+  else if constexpr (sizeof(T) == 1) return std::is_signed_v<T> ? Type::kI8 : Type::kU8;
+  else if constexpr (sizeof(T) == 2) return std::is_signed_v<T> ? Type::kI16 : Type::kU16;
+  else if constexpr (sizeof(T) == 4) return std::is_signed_v<T> ? Type::kI32 : Type::kU32;
+  else return std::is_signed_v<T> ? Type::kI64 : Type::kU64;
 }
 
 // The header, gathered in memory.

@@ -24,31 +24,19 @@ using Number = std::variant<std::monostate, uint64_t, int64_t, double>;
 // The value of a scalar type at p; monostate for strings and arrays.
 Number number_at(Type type, const std::byte* p) {
   switch (type) {
-    case Type::kU8:
-      return uint64_t{load_little_endian<uint8_t>(p)};
-    case Type::kBool:
-      return uint64_t{load_little_endian<uint8_t>(p) != 0};
-    case Type::kU16:
-      return uint64_t{load_little_endian<uint16_t>(p)};
-    case Type::kU32:
-      return uint64_t{load_little_endian<uint32_t>(p)};
-    case Type::kU64:
-      return load_little_endian<uint64_t>(p);
-    case Type::kI8:
-      return int64_t{load_little_endian<int8_t>(p)};
-    case Type::kI16:
-      return int64_t{load_little_endian<int16_t>(p)};
-    case Type::kI32:
-      return int64_t{load_little_endian<int32_t>(p)};
-    case Type::kI64:
-      return load_little_endian<int64_t>(p);
-    case Type::kF32:
-      return double{load_little_endian<float>(p)};
-    case Type::kF64:
-      return load_little_endian<double>(p);
+    case Type::kU8: return uint64_t{load_little_endian<uint8_t>(p)};
+    case Type::kBool: return uint64_t{load_little_endian<uint8_t>(p) != 0};
+    case Type::kU16: return uint64_t{load_little_endian<uint16_t>(p)};
+    case Type::kU32: return uint64_t{load_little_endian<uint32_t>(p)};
+    case Type::kU64: return load_little_endian<uint64_t>(p);
+    case Type::kI8: return int64_t{load_little_endian<int8_t>(p)};
+    case Type::kI16: return int64_t{load_little_endian<int16_t>(p)};
+    case Type::kI32: return int64_t{load_little_endian<int32_t>(p)};
+    case Type::kI64: return load_little_endian<int64_t>(p);
+    case Type::kF32: return double{load_little_endian<float>(p)};
+    case Type::kF64: return load_little_endian<double>(p);
     case Type::kString:
-    case Type::kArray:
-      return {};
+    case Type::kArray: return {};
   }
   return {};
 }

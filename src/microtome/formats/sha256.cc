@@ -40,10 +40,7 @@ std::string sha256_file(const std::filesystem::path& path, Progress* progress) {
     const size_t size = std::min(kPiece, bytes.size() - at);
     hash.update(bytes.subspan(at, size));
     file.release(at, size);
-    if (progress != nullptr) {
-      progress->check();
-      progress->step(static_cast<double>(size));
-    }
+    if (progress != nullptr) progress->step(static_cast<double>(size));
   }
   if (progress != nullptr) progress->end();
   return hash.hex();

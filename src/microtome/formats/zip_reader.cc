@@ -110,18 +110,12 @@ ZipEntry read_entry(ByteCursor& in) {
 
 const char* method_name(uint16_t method) {
   switch (method) {
-    case 9:
-      return "Deflate64";
-    case 12:
-      return "bzip2";
-    case 14:
-      return "LZMA";
-    case 93:
-      return "Zstandard";
-    case 95:
-      return "xz";
-    default:
-      return "an unknown method";
+    case 9: return "Deflate64";
+    case 12: return "bzip2";
+    case 14: return "LZMA";
+    case 93: return "Zstandard";
+    case 95: return "xz";
+    default: return "an unknown method";
   }
 }
 

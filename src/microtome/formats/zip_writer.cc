@@ -59,10 +59,8 @@ struct ZipWriter::State {
   State(std::ostream& o, uint64_t above) : out(o), zip64_above(above) {
     const auto at = out.tellp();
     seekable = at != std::ostream::pos_type(-1);
-    if (seekable)
-      start = at;
-    else
-      out.clear();
+    if (seekable) start = at;
+    else out.clear();
   }
   ~State() {
     if (deflating) ::deflateEnd(&stream);
@@ -142,10 +140,8 @@ struct ZipWriter::State {
     }
     Record descriptor;
     descriptor.u32(zip::kDescriptorSignature).u32(w.entry.crc);
-    if (w.zip64)
-      descriptor.u64(w.entry.packed_size).u64(w.entry.size);
-    else
-      descriptor.u32(w.entry.packed_size).u32(w.entry.size);
+    if (w.zip64) descriptor.u64(w.entry.packed_size).u64(w.entry.size);
+    else descriptor.u32(w.entry.packed_size).u32(w.entry.size);
     put(descriptor.text());
   }
 };
