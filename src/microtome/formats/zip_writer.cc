@@ -60,7 +60,6 @@ struct ZipWriter::State {
     const auto at = out.tellp();
     seekable = at != std::ostream::pos_type(-1);
     if (seekable) start = at;
-    else out.clear();
   }
   ~State() {
     if (deflating) ::deflateEnd(&stream);
