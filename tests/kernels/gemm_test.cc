@@ -91,7 +91,7 @@ TEST_F(GemmTest, fused_multiply_add_isas_match_the_naive_loops_bit_for_bit) {
 
 TEST_F(GemmTest, onednn_and_own_kernels_agree_bit_for_bit) {
   for (const int64_t k : {1, 17, 64, 192, 511, 512, 513, 576, 768, 1000, 1024, 1025, 1536, 2048, 3072, 4096, 4100}) {
-    for (const int64_t n : {1, 63, 65, 192, 770}) {
+    for (const int64_t n : {1, 63, 130}) {
       const Weights w(DType::kF32, k, n, 5);
       for (const PackedFormat format : {PackedFormat::kF32, PackedFormat::kBF16}) {
         const Compute compute = format == PackedFormat::kBF16 ? Compute::kBF16 : Compute::kF32;
@@ -110,7 +110,7 @@ TEST_F(GemmTest, onednn_and_own_kernels_agree_bit_for_bit) {
 }
 
 TEST_F(GemmTest, a_row_has_the_same_bits_among_any_number_of_rows_on_every_isa) {
-  constexpr int64_t kK = 1056, kN = 130, kMaxRows = 512;
+  constexpr int64_t kK = 1056, kN = 70, kMaxRows = 512;
   const std::vector<float> a = random_floats(kMaxRows * kK, 7);
   for (const std::string& isa : supported_isas()) {
     ASSERT_TRUE(set_isa(isa));
@@ -121,10 +121,13 @@ TEST_F(GemmTest, a_row_has_the_same_bits_among_any_number_of_rows_on_every_isa) 
       for (const Compute compute : {Compute::kF32, Compute::kBF16}) {
         if (compute == Compute::kBF16 && format != PackedFormat::kBF16) continue;
         const PackedView b = view(packed, format, kK, kN);
-        std::vector<float> alone(static_cast<size_t>(kMaxRows * kN));
-        for (int64_t r = 0; r < kMaxRows; ++r) gemm(a.data() + r * kK, 1, b, alone.data() + r * kN, compute);
+        const int64_t most = isa == supported_isas().front() ? kMaxRows : isa == "SCALAR" ? 31 : 129;
+        std::vector<float> alone(static_cast<size_t>(most * kN));
+        set_num_threads(1);
+        for (int64_t r = 0; r < most; ++r) gemm(a.data() + r * kK, 1, b, alone.data() + r * kN, compute);
+        set_num_threads(0);
         for (const int64_t m : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 64, 129, 300, 512}) {
-          if (isa == "SCALAR" && m > 64) continue;
+          if (m > most) continue;
           const std::vector<float> together = product(a, m, b, compute);
           ASSERT_TRUE(same_bits(together.data(), alone.data(), m * kN)) << isa << " " << packed_format_name(format) << " rows " << m;
         }

@@ -15,7 +15,10 @@ constexpr DType kTypes[] = {DType::kF32, DType::kF64, DType::kBF16, DType::kF16,
 
 class PackedMatrixTest : public ::testing::Test {
  protected:
-  ~PackedMatrixTest() override { set_isa(""); }
+  ~PackedMatrixTest() override {
+    set_isa("");
+    set_num_threads(0);
+  }
 };
 
 // A half by its definition: sign, exponent, fraction.
@@ -81,6 +84,7 @@ TEST_F(PackedMatrixTest, quantised_blocks_widen_by_their_formulas_on_every_isa) 
 }
 
 TEST_F(PackedMatrixTest, unpacking_returns_the_widened_values_on_every_isa) {
+  set_num_threads(1);  // thousands of small calls
   for (const std::string& isa : supported_isas()) {
     ASSERT_TRUE(set_isa(isa));
     for (const DType type : kTypes) {

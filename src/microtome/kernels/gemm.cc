@@ -1,5 +1,7 @@
 #include "microtome/kernels/gemm.h"
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -10,6 +12,7 @@
 #include "microtome/kernels/gemm_onednn.h"
 #include "microtome/kernels/isa.h"
 #include "microtome/kernels/packed_layout.h"
+#include "microtome/kernels/scratch.h"
 
 namespace microtome {
 namespace {
@@ -42,28 +45,35 @@ void rows_left_by_onednn(const void* a, size_t element, int64_t m, const PackedV
   if (row < m) fn(row, m - row);
 }
 
+// Rows that are rounded at a time: bounds the scratch.
+constexpr int64_t kRoundedRows = 512;
+
 void gemm_bf16(const float* a, int64_t m, const PackedView& b, float* c) {
-  const bool native = g_implementation != GemmImplementation::kNaive && internal::bf16_products_supported();
-  static thread_local std::vector<uint16_t> rounded;
-  static thread_local std::vector<float> widened;
-  rounded.resize(static_cast<size_t>(m * b.k));
-  internal::round_to_bf16(a, m * b.k, rounded.data());
-  if (native) {
-    return rows_left_by_onednn(rounded.data(), 2, m, b, c, [&](int64_t row, int64_t rows) {
-      internal::gemm_bf16_rows(rounded.data() + row * b.k, rows, b, c + row * b.n);
+  using internal::ScratchUse;
+  const int64_t values = m * b.k;
+  auto* const rounded = internal::scratch<uint16_t>(ScratchUse::kRoundedRows, values);
+  internal::round_to_bf16(a, values, rounded);
+  if (g_implementation != GemmImplementation::kNaive && internal::bf16_products_supported()) {
+    return rows_left_by_onednn(rounded, 2, m, b, c, [&](int64_t row, int64_t rows) {
+      internal::gemm_bf16_rows(rounded + row * b.k, rows, b, c + row * b.n);
     });
   }
-  widened.resize(rounded.size());
-  widen(DType::kBF16, reinterpret_cast<const std::byte*>(rounded.data()), m * b.k, widened.data());
-  if (g_implementation == GemmImplementation::kNaive) return internal::gemm_naive(widened.data(), m, b, c);
-  internal::gemm_highway(widened.data(), m, b, c);
+  auto* const widened = internal::scratch<float>(ScratchUse::kWidenedRows, values);
+  widen(DType::kBF16, reinterpret_cast<const std::byte*>(rounded), values, widened);
+  if (g_implementation == GemmImplementation::kNaive) return internal::gemm_naive(widened, m, b, c);
+  internal::gemm_highway(widened, m, b, c);
 }
 
 }  // namespace
 
 void gemm(const float* a, int64_t m, const PackedView& b, float* c, Compute compute) {
   MT_CHECK(compute == Compute::kF32 || b.format == PackedFormat::kBF16);
-  if (compute == Compute::kBF16) return gemm_bf16(a, m, b, c);
+  if (compute == Compute::kBF16) {
+    for (int64_t row = 0; row < m; row += kRoundedRows) {
+      gemm_bf16(a + row * b.k, std::min(kRoundedRows, m - row), b, c + row * b.n);
+    }
+    return;
+  }
   if (g_implementation == GemmImplementation::kNaive) return internal::gemm_naive(a, m, b, c);
   if (b.format != PackedFormat::kF32) return internal::gemm_highway(a, m, b, c);
   rows_left_by_onednn(a, 4, m, b, c, [&](int64_t row, int64_t rows) {

@@ -13,6 +13,7 @@
 #include "hwy/highway.h"
 #include "microtome/base/threads.h"
 #include "microtome/kernels/packed_layout.h"
+#include "microtome/kernels/scratch.h"
 #include "microtome/kernels/stored_formats-inl.h"
 
 #ifndef MICROTOME_GEMM_HIGHWAY_ONCE_
@@ -151,7 +152,7 @@ void Unit(const float* a, int64_t m, const std::byte* unit, int64_t k, int64_t c
 // A whole panel by way of a scratch: fill(begin, end, out) gives k in [begin, end) of it as [k][64] floats.
 template <class Fill>
 void FilledPanel(const float* a, int64_t m, int64_t k, int64_t columns, float* c, int64_t ldc, Fill&& fill) {
-  alignas(64) static thread_local float scratch[internal::kMaxChunk * 64];
+  float* const scratch = internal::scratch<float>(internal::ScratchUse::kWidenedPanel, internal::kMaxChunk * 64);
   alignas(64) float edge[8 * 64];
   for (int64_t begin = 0; begin < k; begin += internal::sum_chunk(k)) {
     const int64_t end = std::min(k, begin + internal::sum_chunk(k));
