@@ -65,12 +65,13 @@ TEST(Npz, every_dtype_makes_the_round_trip) {
       for (const DType dtype : dtypes) {
         npz.add(dtype_name(dtype), dtype, {2, 3}, as_byte_span(data).first(static_cast<size_t>(dtype_bytes(dtype, 6))));
       }
+      npz.add("empty", DType::kF64, {0, 5}, {});
       npz.begin("in.pieces", DType::kU8, {48});
       for (int i = 0; i < 4; ++i) npz.write(as_byte_span(data).subspan(12 * i, 12));
       npz.end();
     });
     const NpzReader npz(folder / "a.npz");
-    EXPECT_EQ(npz.names().size(), std::size(dtypes) + 1);
+    EXPECT_EQ(npz.names().size(), std::size(dtypes) + 2);
     for (const DType dtype : dtypes) {
       const NpyArray a = npz.read(dtype_name(dtype));
       EXPECT_EQ(a.dtype, dtype);
@@ -78,6 +79,7 @@ TEST(Npz, every_dtype_makes_the_round_trip) {
       EXPECT_EQ(as_text(a.data), data.substr(0, static_cast<size_t>(dtype_bytes(dtype, 6))));
     }
     EXPECT_EQ(as_text(npz.read("in.pieces").data), data);
+    EXPECT_EQ(npz.read("empty").shape, (Sizes{0, 5}));
     EXPECT_FALSE(npz.contains("absent"));
     expect_error(ErrorKind::kNotFound, "no array \"absent\"; it holds: F32, F64", [&] { npz.read("absent"); });
     expect_error(ErrorKind::kInvalidArgument, "the limit is 10", [&] { npz.read("F32", 10); });

@@ -181,6 +181,7 @@ void ZipWriter::write(std::span<const std::byte> bytes) {
   if (bytes.size() > entry.size - s.taken) {
     throw Error(ErrorKind::kInvalidArgument, "\"{}\" gets more than the announced {} bytes", printable(entry.name), entry.size);
   }
+  if (bytes.empty()) return;  // zlib takes a null pointer for the request of a new CRC
   s.taken += bytes.size();
   entry.crc = static_cast<uint32_t>(::crc32_z(entry.crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
   if (!s.deflating) {
