@@ -51,6 +51,7 @@ std::shared_ptr<const Model> Model::load(const std::filesystem::path& path, cons
   family.bind(model->checkpoint_, model->config_, model->weights_);
   load_weights(model->checkpoint_, weight_format(options.compute), model->weights_);
   model->tokenizer_ = load_tokenizer(model->checkpoint_);
+  if (model->tokenizer_) model->tokenizer_->extend_to(static_cast<int>(model->config_.vocab));
   return model;
 }
 
