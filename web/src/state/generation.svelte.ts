@@ -1,0 +1,65 @@
+/**
+ * Generation: tokens arrive one by one, each with its column of the lens map, and go straight into the shared views.
+ * Stopping, or leaving the prompt, ends the request; what has arrived stays.
+ */
+import { client } from '../api/client';
+import { runBody } from '../api/requests';
+import { TOP } from '../api/recorded_requests';
+import type { Lens, RunEvent } from '../api/types';
+import { app } from './app.svelte';
+
+class Generation {
+  running = $state(false);
+  error = $state<string | null>(null);
+  count = $state(0);
+  rate = $state(0);
+  finish = $state('');
+  private abort: AbortController | null = null;
+
+  async start(): Promise<void> {
+    this.stop();
+    const abort = (this.abort = new AbortController());
+    const { sampling, edits, follow, allPoints, model } = app.s;
+    const began = performance.now();
+    Object.assign(this, { running: true, error: null, count: 0, rate: 0, finish: '' });
+    const body = { ...runBody(app.subject, sampling, edits, follow, allPoints, TOP), ...(model ? { model } : {}) };
+    const ids: number[] = [...app.s.generated];
+    try {
+      const run = await client.generate(body, (event) => {
+        if (abort.signal.aborted) return;
+        ids.push(event.id);
+        this.count++;
+        this.rate = this.count / ((performance.now() - began) / 1000);
+        this.arrive(event);
+      }, abort.signal);
+      this.rate = run.timing?.decode_tokens_per_s ?? this.rate;
+      this.finish = run.finish;
+    } catch (error) {
+      if (!abort.signal.aborted) this.error = error instanceof Error ? error.message : String(error);
+    }
+    if (this.abort !== abort) return;
+    this.running = false;
+    if (ids.length > app.s.generated.length) app.go({ generated: ids }, true);
+  }
+
+  stop(): void {
+    this.abort?.abort();
+  }
+
+  /** Grows the lens by one column: at once, so the map moves with the text. */
+  private arrive(event: RunEvent): void {
+    const query = app.s.edits.length ? app.edited : app.lens;
+    if (query.data) query.put(grown(query.data, event));
+    if (query !== app.lens && app.lens.data) app.lens.put(grown(app.lens.data, { ...event, lens: undefined }));
+  }
+}
+
+export function grown(lens: Lens, event: RunEvent): Lens {
+  const position = lens.tokens.length;
+  const tokens = [...lens.tokens, { id: event.id, text: event.text }];
+  if (!event.lens || event.lens.length !== lens.points.length) return { ...lens, tokens };
+  const column = event.lens;
+  return { ...lens, tokens, positions: [...lens.positions, position], cells: lens.cells.map((row, i) => [...row, column[i]]) };
+}
+
+export const generation = new Generation();
