@@ -1,5 +1,5 @@
 # One folder of src/microtome = one target. A target sees only the headers of the folders it links (each folder is exposed
-# through a tree of its own under the build folder), so an include that points upwards fails to build.
+# through a tree of its own), so an include that points upwards fails to build.
 #
 #   microtome_layer(base PUBLIC fmt::fmt PRIVATE Threads::Threads)
 #
@@ -8,7 +8,8 @@ function(microtome_layer NAME)
   cmake_parse_arguments(ARG "" "" "PUBLIC;PRIVATE" ${ARGN})
   set(target microtome_${NAME})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
-  set(include_root ${CMAKE_BINARY_DIR}/include/${NAME})
+  # In one place for every build folder, so that a compiler cache serves them all.
+  set(include_root ${CMAKE_SOURCE_DIR}/build/include/${NAME})
   file(MAKE_DIRECTORY ${include_root}/microtome)
   file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR} ${include_root}/microtome/${NAME} SYMBOLIC)
   if(sources)
