@@ -26,30 +26,41 @@ struct Gelu {
   }
 };
 
-// (1 + tanh u) / 2 = sigmoid(2 u), u = sqrt(2 / pi) (x + .044715 x^3). x^2 is capped where the gate has long been 0 or 1.
+// sigma(u) and 1 - sigma(u), both without cancellation.
+struct Sigmoid {
+  VF value, rest;
+  explicit HWY_INLINE Sigmoid(VF u) {
+    const VF one = hn::Set(F32(), 1.0f), e = exp_vector(hn::Neg(u));
+    value = hn::Div(one, hn::Add(one, e));
+    rest = hn::Mul(e, value);
+  }
+};
+
+// (1 + tanh u) / 2 = sigma(2 u), u = sqrt(2 / pi) (x + .044715 x^3). x^2 is capped where the gate has long been 0 or 1.
 struct GeluTanh {
   static HWY_INLINE VF capped_square(VF x) {
     const VF square = hn::Mul(x, x), most = hn::Set(F32(), 1e6f);
     return hn::IfThenElse(hn::Gt(square, most), most, square);
   }
-  static HWY_INLINE VF gate(VF x, VF square) {
+  static HWY_INLINE Sigmoid gate(VF x, VF square) {
     const F32 d;
-    return sigmoid(hn::Mul(x, hn::MulAdd(square, hn::Set(d, 0.0713548163f), hn::Set(d, 1.59576912f))));
+    return Sigmoid(hn::Mul(x, hn::MulAdd(square, hn::Set(d, 0.0713548163f), hn::Set(d, 1.59576912f))));
   }
-  static HWY_INLINE VF value(VF x) { return hn::Mul(x, gate(x, capped_square(x))); }
+  static HWY_INLINE VF value(VF x) { return hn::Mul(x, gate(x, capped_square(x)).value); }
   static HWY_INLINE VF slope(VF x) {
     const F32 d;
-    const VF square = capped_square(x), s = gate(x, square);
+    const VF square = capped_square(x);
+    const Sigmoid s = gate(x, square);
     const VF rate = hn::MulAdd(square, hn::Set(d, 0.214064449f), hn::Set(d, 1.59576912f));
-    return hn::MulAdd(hn::Mul(x, s), hn::Mul(hn::Sub(hn::Set(d, 1.0f), s), rate), s);
+    return hn::MulAdd(hn::Mul(x, s.value), hn::Mul(s.rest, rate), s.value);
   }
 };
 
 struct Silu {
-  static HWY_INLINE VF value(VF x) { return hn::Mul(x, sigmoid(x)); }
+  static HWY_INLINE VF value(VF x) { return hn::Mul(x, Sigmoid(x).value); }
   static HWY_INLINE VF slope(VF x) {
-    const VF s = sigmoid(x);
-    return hn::MulAdd(hn::Mul(x, s), hn::Sub(hn::Set(F32(), 1.0f), s), s);
+    const Sigmoid s(x);
+    return hn::MulAdd(hn::Mul(x, s.value), s.rest, s.value);
   }
 };
 

@@ -1,6 +1,6 @@
 // Sums of exponentials over a range of a row, for softmax, cross-entropy and attention. Included once per instruction set.
 //
-// The order of summation depends on the absolute index j alone: lane j mod kLanes, in f32 over eight vectors, then in double.
+// The order of summation depends on the absolute index j alone: lane j mod kLanes, in f32 over kVectors vectors, then in double.
 #if defined(MICROTOME_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MICROTOME_SOFTMAX_INL_H_
 #undef MICROTOME_SOFTMAX_INL_H_
@@ -16,16 +16,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace microtome::HWY_NAMESPACE {
 
-constexpr int64_t kSumVectors = 8;
-
 // sum of e^(x[j] - largest) for begin <= j < end; calls keep(e, j, n) with each vector of terms, the first n of them real.
 // Terms outside [begin, end) are 0.
-template <class Keep>
+template <int64_t kVectors, class Keep>
 HWY_INLINE double sum_exp(int64_t begin, int64_t end, const float* x, float largest, const Keep& keep) {
   const F32 d;
   const VF shift = hn::Set(d, largest);
   VD total = hn::Zero(F64());
-  constexpr int64_t kStep = kSumVectors * kLanes;
+  constexpr int64_t kStep = kVectors * kLanes;
   for (int64_t block = begin / kStep * kStep; block < end; block += kStep) {
     VF sum = hn::Zero(d);
     const int64_t stop = std::min(end, block + kStep);
@@ -55,7 +53,7 @@ HWY_INLINE float softmax_range(int64_t begin, int64_t end, const float* x, float
     std::fill(y, y + std::max<int64_t>(0, end), 0.0f);
     return -kInfinity;
   }
-  const double sum = sum_exp(begin, end, x, largest, [&](VF e, int64_t j, int64_t n) HWY_ATTR {
+  const double sum = sum_exp<8>(begin, end, x, largest, [&](VF e, int64_t j, int64_t n) HWY_ATTR {
     n == kLanes ? hn::StoreU(e, d, y + j) : store_first(e, y + j, n);
   });
   const VF inverse = hn::Set(d, static_cast<float>(1.0 / sum));

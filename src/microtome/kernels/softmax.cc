@@ -31,7 +31,7 @@ void log_sum_exp_rows(int64_t d, const float* x, double* lse, int64_t begin, int
     if (largest == kInfinity || (largest == -kInfinity && !has_nan(d, row))) {
       lse[r] = largest;
     } else {
-      lse[r] = largest + std::log(sum_exp(0, d, row, largest, [](VF, int64_t, int64_t) HWY_ATTR {}));
+      lse[r] = largest + std::log(sum_exp<1>(0, d, row, largest, [](VF, int64_t, int64_t) HWY_ATTR {}));
     }
   }
 }

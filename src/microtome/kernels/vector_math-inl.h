@@ -162,12 +162,6 @@ HWY_INLINE VF tanh_vector(VF x) {
   return hn::IfThenElse(hn::Lt(a, hn::Set(d, 0.55f)), small, hn::CopySign(large, x));
 }
 
-// 1 / (1 + e^-x).
-HWY_INLINE VF sigmoid(VF x) {
-  const VF one = hn::Set(F32(), 1.0f);
-  return hn::Div(one, hn::Add(one, exp_vector(hn::Neg(x))));
-}
-
 // Phi(x) = erfc(-x / sqrt 2) / 2, from Phi(-a) = e^(a P(a)) / 2 (minimax of the product, 3e-8); 0 and 1 beyond 5.8.
 HWY_INLINE VF normal_cdf(VF x) {
   const F32 d;
