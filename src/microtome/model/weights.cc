@@ -103,14 +103,20 @@ void load(const Checkpoint& checkpoint, Vector& v) {
 
 }  // namespace
 
-int64_t Slot::offset(int64_t k, int64_t n) const {
-  int64_t at = base + k * stride_k;
+namespace {
+
+int64_t column_offset(const std::vector<Axis>& columns, int64_t n) {
+  int64_t at = 0;
   for (size_t i = columns.size(); i-- > 0;) {
     at += n % columns[i].size * columns[i].stride;
     n /= columns[i].size;
   }
   return at;
 }
+
+}  // namespace
+
+int64_t Slot::offset(int64_t k, int64_t n) const { return base + k * stride_k + column_offset(columns, n); }
 
 Slot linear_slot(std::string tensor, int64_t out, int64_t in) {
   return {std::move(tensor), {out, in}, 0, 1, {{out, in}}};
@@ -167,8 +173,13 @@ void load_weights(const Checkpoint& checkpoint, WeightFormat format, Weights& we
 }
 
 void scatter_gradient(const Slot& slot, int64_t k, int64_t n, const float* gradient, float* tensor) {
-  for (int64_t i = 0; i < k; ++i)
-    for (int64_t j = 0; j < n; ++j) tensor[slot.offset(i, j)] += gradient[i * n + j];
+  const std::vector<Axis>& columns = slot.gradient_columns.empty() ? slot.columns : slot.gradient_columns;
+  parallel_for(n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; ++j) {
+      const int64_t column = slot.base + column_offset(columns, j);
+      for (int64_t i = 0; i < k; ++i) tensor[column + i * slot.stride_k] += gradient[i * n + j];
+    }
+  });
 }
 
 }  // namespace microtome

@@ -25,6 +25,8 @@ struct Slot {
   Shape shape;  // what the tensor must have
   int64_t base = 0, stride_k = 0;
   std::vector<Axis> columns;
+  // Where gradients lie, if elsewhere: a GGUF file permutes q and k rows, gradients keep Hugging Face's order. Empty: `columns`.
+  std::vector<Axis> gradient_columns;
 
   int64_t offset(int64_t k, int64_t n) const;
 };
@@ -86,7 +88,8 @@ void load_weights(const Checkpoint& checkpoint, WeightFormat format, Weights& we
 void declare(Weights& weights, Matrix& matrix, int64_t k, int64_t n, Slot slot);
 void declare(Weights& weights, Vector& vector, Slot slot);
 
-// Adds a parameter's gradient, plain [K, N], into `tensor` (the checkpoint tensor's values in its own layout).
+// Adds a parameter's gradient, plain [K, N], into `tensor` (the checkpoint tensor's values in its own layout; permuted q and k
+// rows of GGUF files in Hugging Face's order).
 void scatter_gradient(const Slot& slot, int64_t k, int64_t n, const float* gradient, float* tensor);
 
 }  // namespace microtome

@@ -86,10 +86,10 @@ Config configure(const Checkpoint& checkpoint) {
 
 // llama.cpp stores the rows of q and k for interleaved pairs: row 2 i + half of a head is Hugging Face's row half * K/2 + i.
 Slot permuted_slot(std::string tensor, int64_t heads, int64_t d_head, int64_t in) {
-  return {std::move(tensor), {heads * d_head, in}, 0, 1, {{heads, d_head * in}, {2, in}, {d_head / 2, 2 * in}}};
+  return {std::move(tensor), {heads * d_head, in}, 0, 1, {{heads, d_head * in}, {2, in}, {d_head / 2, 2 * in}}, {{heads * d_head, in}}};
 }
 Slot permuted_vector(std::string tensor, int64_t heads, int64_t d_head) {
-  return {std::move(tensor), {heads * d_head}, 0, 0, {{heads, d_head}, {2, 1}, {d_head / 2, 2}}};
+  return {std::move(tensor), {heads * d_head}, 0, 0, {{heads, d_head}, {2, 1}, {d_head / 2, 2}}, {{heads * d_head, 1}}};
 }
 
 void bind_gguf(const Checkpoint& checkpoint, const Config& c, Weights& w) {
