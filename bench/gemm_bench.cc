@@ -46,7 +46,8 @@ std::vector<float> random_floats(int64_t n) {
 
 // Packed values that are ordinary numbers in every format: scales near one, any quantised value.
 struct Matrix {
-  Matrix(PackedFormat format, int64_t k, int64_t n) : bytes(allocate(packed_bytes(format, k, n))), view{format, k, n, bytes.get()} {
+  Matrix(PackedFormat format, int64_t k, int64_t n)
+      : bytes(allocate(packed_bytes(format, k, n))), view{format, k, n, bytes.get()} {
     const int64_t size = packed_bytes(format, k, n);
     std::mt19937 generator(2);
     if (format == PackedFormat::kF32) {
@@ -90,7 +91,9 @@ void report(const Options& options, const std::string& name, double value, const
 // One shape against the peak of its type, in turns.
 void against_peak(const Options& options, Compute compute, GemmImplementation implementation, int64_t m, int64_t k, int64_t n) {
   const bool bf16 = compute == Compute::kBF16;
-  const auto peak_of = [&] { return bf16 ? measure_bf16_peak_gflops(options.threads) : measure_fma_peak_gflops(options.threads); };
+  const auto peak_of = [&] {
+    return bf16 ? measure_bf16_peak_gflops(options.threads) : measure_fma_peak_gflops(options.threads);
+  };
   if (peak_of() == 0) return;
   const Matrix b(bf16 ? PackedFormat::kBF16 : PackedFormat::kF32, k, n);
   const std::vector<float> a = random_floats(m * k);
@@ -124,7 +127,8 @@ void widened_against_peak(const Options& options, int64_t m, int64_t k, int64_t 
   }
   for (int i = 0; i < 2; ++i) {
     const double rate = 2.0 * static_cast<double>(m * k * n) / best[i] * 1e-9;
-    report(options, fmt::format("{} {}x{}x{}, of peak {:.1f}", i == 0 ? "Q4_1" : "plain f32", m, k, n, peak), 100 * rate / peak, "%");
+    report(options, fmt::format("{} {}x{}x{}, of peak {:.1f}", i == 0 ? "Q4_1" : "plain f32", m, k, n, peak), 100 * rate / peak,
+           "%");
   }
 }
 
@@ -149,12 +153,13 @@ void rows_curve(const Options& options, const std::string& name, PackedFormat la
   for (int round = 0; round < (options.quick ? 2 : 6); ++round) {
     for (size_t i = 0; i < rows.size(); ++i) {
       best[i] = std::min(best[i], seconds_of([&] {
-        for (const Matrix& b : model.matrices) gemm(a.data(), rows[i], b.view, c.data(), compute);
-      }));
+                           for (const Matrix& b : model.matrices) gemm(a.data(), rows[i], b.view, c.data(), compute);
+                         }));
     }
   }
   for (size_t i = 0; i < rows.size(); ++i) {
-    report(options, fmt::format("135M {} products, {} rows (t/t(1) {:.2f})", name, rows[i], best[i] / best[0]), best[i] * 1e3, "ms");
+    report(options, fmt::format("135M {} products, {} rows (t/t(1) {:.2f})", name, rows[i], best[i] / best[0]), best[i] * 1e3,
+           "ms");
   }
 }
 

@@ -49,7 +49,7 @@ std::vector<float> product(const std::vector<float>& a, int64_t m, const PackedV
 struct Shape {
   int64_t m, k, n;
 };
-constexpr Shape kOddShapes[] = {{1, 1, 1},  {2, 17, 63},  {3, 33, 65},   {7, 64, 130},   {9, 100, 64},
+constexpr Shape kOddShapes[] = {{1, 1, 1},    {2, 17, 63},   {3, 33, 65},    {7, 64, 130},  {9, 100, 64},
                                 {17, 96, 31}, {65, 513, 70}, {20, 1025, 96}, {5, 1500, 33}, {130, 576, 192}};
 
 TEST_F(GemmTest, matches_the_double_reference_on_every_isa_and_odd_shape) {
@@ -129,7 +129,8 @@ TEST_F(GemmTest, a_row_has_the_same_bits_among_any_number_of_rows_on_every_isa) 
         for (const int64_t m : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 64, 129, 300, 512}) {
           if (m > most) continue;
           const std::vector<float> together = product(a, m, b, compute);
-          ASSERT_TRUE(same_bits(together.data(), alone.data(), m * kN)) << isa << " " << packed_format_name(format) << " rows " << m;
+          ASSERT_TRUE(same_bits(together.data(), alone.data(), m * kN))
+              << isa << " " << packed_format_name(format) << " rows " << m;
         }
       }
     }

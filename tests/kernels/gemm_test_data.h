@@ -91,7 +91,8 @@ inline PackedView view(const AlignedBytes& packed, PackedFormat format, int64_t 
 
 // C [m, n] = A [m, k] · B [k, n], plain loops in T.
 template <class T>
-std::vector<T> reference_product(const float* a, const float* b, int64_t m, int64_t k, int64_t n, int64_t stride_k, int64_t stride_n) {
+std::vector<T> reference_product(const float* a, const float* b, int64_t m, int64_t k, int64_t n, int64_t stride_k,
+                                 int64_t stride_n) {
   std::vector<T> c(static_cast<size_t>(m * n));
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {

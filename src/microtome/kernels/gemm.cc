@@ -76,9 +76,8 @@ void gemm(const float* a, int64_t m, const PackedView& b, float* c, Compute comp
   }
   if (g_implementation == GemmImplementation::kNaive) return internal::gemm_naive(a, m, b, c);
   if (b.format != PackedFormat::kF32) return internal::gemm_highway(a, m, b, c);
-  rows_left_by_onednn(a, 4, m, b, c, [&](int64_t row, int64_t rows) {
-    internal::gemm_highway(a + row * b.k, rows, b, c + row * b.n);
-  });
+  rows_left_by_onednn(a, 4, m, b, c,
+                      [&](int64_t row, int64_t rows) { internal::gemm_highway(a + row * b.k, rows, b, c + row * b.n); });
 }
 
 void gemm_plain(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {

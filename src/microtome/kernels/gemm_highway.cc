@@ -50,21 +50,19 @@ constexpr int kStoredVectors = 2, kStoredRows = kWide ? 8 : 4;
 constexpr int64_t kWidenRows = 2 * kStoredRows + 1;
 
 template <class Format, int R, int V>
-HWY_NOINLINE void Tile(const TileArgs& t) {
+HWY_NOINLINE void run_tile(const TileArgs& t) {
   const F32 d;
   const float* const a = t.a;
   const int64_t lda = t.lda;
   VF sum[R][V];
-  MT_UNROLL for (int r = 0; r < R; ++r) {
-    MT_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = hn::Zero(d);
-  }
+  MT_UNROLL for (int r = 0; r < R; ++r) { MT_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = hn::Zero(d); }
   const auto step = [&](int64_t k, const VF(&w)[V]) __attribute__((always_inline)) HWY_ATTR {
     MT_UNROLL for (int r = 0; r < R; ++r) {
       const VF x = hn::Set(d, a[r * lda + k]);
       MT_UNROLL for (int v = 0; v < V; ++v) sum[r][v] = hn::MulAdd(x, w[v], sum[r][v]);
     }
   };
-  Format::template ForEach<V>(t.unit, t.offset, t.begin, t.end, step);
+  Format::template for_each<V>(t.unit, t.offset, t.begin, t.end, step);
   MT_UNROLL for (int r = 0; r < R; ++r) {
     MT_UNROLL for (int v = 0; v < V; ++v) {
       float* to = t.c + r * t.ldc + v * kLanes;
@@ -74,29 +72,29 @@ HWY_NOINLINE void Tile(const TileArgs& t) {
 }
 
 template <class Format, int V>
-TileFn TileFor(int64_t rows) {
+TileFn tile_for(int64_t rows) {
   switch (rows) {
-    case 1: return Tile<Format, 1, V>;
-    case 2: return Tile<Format, 2, V>;
-    case 3: return Tile<Format, 3, V>;
-    case 4: return Tile<Format, 4, V>;
-    case 5: return Tile<Format, 5, V>;
-    case 6: return Tile<Format, 6, V>;
-    case 7: return Tile<Format, 7, V>;
-    default: return Tile<Format, 8, V>;
+    case 1: return run_tile<Format, 1, V>;
+    case 2: return run_tile<Format, 2, V>;
+    case 3: return run_tile<Format, 3, V>;
+    case 4: return run_tile<Format, 4, V>;
+    case 5: return run_tile<Format, 5, V>;
+    case 6: return run_tile<Format, 6, V>;
+    case 7: return run_tile<Format, 7, V>;
+    default: return run_tile<Format, 8, V>;
   }
 }
 
 // All rows of one chunk of one unit, in tiles of nearly equal heights.
 template <class Format, int kRows, int V>
-void Chunk(TileArgs t, int64_t m, int64_t columns) {
+void run_chunk(TileArgs t, int64_t m, int64_t columns) {
   constexpr int64_t kStep = V * kLanes;
   const int64_t tiles = (m + kRows - 1) / kRows;
   const float* a = t.a;
   float* c = t.c;
   for (int64_t i = 0, row = 0; i < tiles; ++i) {
     const int64_t rows = (m - row) / (tiles - i);
-    const TileFn tile = TileFor<Format, V>(rows);
+    const TileFn tile = tile_for<Format, V>(rows);
     t.a = a + row * t.lda;
     for (t.offset = 0; t.offset < columns; t.offset += kStep) {
       t.c = c + row * t.ldc + t.offset;
@@ -107,29 +105,29 @@ void Chunk(TileArgs t, int64_t m, int64_t columns) {
 }
 
 template <class Format>
-void Widen(const std::byte* unit, int64_t begin, int64_t end, float* out) {
+void widen_unit(const std::byte* unit, int64_t begin, int64_t end, float* out) {
   constexpr int V = kStoredVectors;
   for (int64_t offset = 0; offset < Format::kUnit; offset += V * kLanes) {
     const auto step = [&](int64_t k, const VF(&w)[V]) __attribute__((always_inline)) HWY_ATTR {
       MT_UNROLL for (int v = 0; v < V; ++v) hn::Store(w[v], F32(), out + (k - begin) * 64 + offset + v * kLanes);
     };
-    Format::template ForEach<V>(unit, offset, begin, end, step);
+    Format::template for_each<V>(unit, offset, begin, end, step);
   }
 }
 
-void WidenPanel(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t begin, int64_t end, float* out) {
-  WithFormat(format, [&](auto f) HWY_ATTR {
+void widen_whole_panel(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t begin, int64_t end, float* out) {
+  with_format(format, [&](auto f) HWY_ATTR {
     using Format = decltype(f);
-    Widen<Format>(panel, begin, end, out);
+    widen_unit<Format>(panel, begin, end, out);
     if constexpr (Format::kUnit == kHalf) {
-      Widen<Format>(panel + packed_panel_bytes(format, k_total) / 2, begin, end, out + kHalf);
+      widen_unit<Format>(panel + packed_panel_bytes(format, k_total) / 2, begin, end, out + kHalf);
     }
   });
 }
 
 // Rows [0, m) of the columns of one unit. C has room for `columns` columns of the unit only.
 template <class Format>
-void Unit(const float* a, int64_t m, const std::byte* unit, int64_t k, int64_t columns, float* c, int64_t ldc) {
+void run_unit(const float* a, int64_t m, const std::byte* unit, int64_t k, int64_t columns, float* c, int64_t ldc) {
   constexpr int64_t kUnit = Format::kUnit;
   constexpr bool kPlain = std::is_same_v<Format, F32Format>;
   alignas(64) float edge[8 * 64];
@@ -138,9 +136,16 @@ void Unit(const float* a, int64_t m, const std::byte* unit, int64_t k, int64_t c
   for (int64_t row = 0; row < m; row += slab) {
     const int64_t rows = std::min(slab, m - row);
     for (int64_t begin = 0; begin < k; begin += internal::sum_chunk(k)) {
-      TileArgs t{a + row * k, k, unit, 0, begin, std::min(k, begin + internal::sum_chunk(k)), whole ? c + row * ldc : edge,
-                 whole ? ldc : kUnit, begin > 0};
-      Chunk<Format, kPlain ? kPlainRows : kStoredRows, kPlain ? kPlainVectors : kStoredVectors>(t, rows, kUnit);
+      TileArgs t{a + row * k,
+                 k,
+                 unit,
+                 0,
+                 begin,
+                 std::min(k, begin + internal::sum_chunk(k)),
+                 whole ? c + row * ldc : edge,
+                 whole ? ldc : kUnit,
+                 begin > 0};
+      run_chunk<Format, kPlain ? kPlainRows : kStoredRows, kPlain ? kPlainVectors : kStoredVectors>(t, rows, kUnit);
     }
     if (whole) continue;
     for (int64_t r = 0; r < rows; ++r) {
@@ -151,7 +156,7 @@ void Unit(const float* a, int64_t m, const std::byte* unit, int64_t k, int64_t c
 
 // A whole panel by way of a scratch: fill(begin, end, out) gives k in [begin, end) of it as [k][64] floats.
 template <class Fill>
-void FilledPanel(const float* a, int64_t m, int64_t k, int64_t columns, float* c, int64_t ldc, Fill&& fill) {
+void filled_panel(const float* a, int64_t m, int64_t k, int64_t columns, float* c, int64_t ldc, Fill&& fill) {
   float* const scratch = internal::scratch<float>(internal::ScratchUse::kWidenedPanel, internal::kMaxChunk * 64);
   alignas(64) float edge[8 * 64];
   for (int64_t begin = 0; begin < k; begin += internal::sum_chunk(k)) {
@@ -159,7 +164,7 @@ void FilledPanel(const float* a, int64_t m, int64_t k, int64_t columns, float* c
     fill(begin, end, scratch);
     TileArgs t{a + begin, k, reinterpret_cast<const std::byte*>(scratch), 0, 0, end - begin, c, ldc, begin > 0};
     if (columns == 64) {
-      Chunk<F32Format, kPlainRows, kPlainVectors>(t, m, 64);
+      run_chunk<F32Format, kPlainRows, kPlainVectors>(t, m, 64);
       continue;
     }
     const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
@@ -171,7 +176,7 @@ void FilledPanel(const float* a, int64_t m, int64_t k, int64_t columns, float* c
       e.a += row * k;
       e.c = edge;
       e.ldc = 64;
-      Chunk<F32Format, kPlainRows, kPlainVectors>(e, rows, 64);
+      run_chunk<F32Format, kPlainRows, kPlainVectors>(e, rows, 64);
       for (int64_t r = 0; r < rows; ++r) std::memcpy(to + r * ldc, edge + r * 64, row_bytes);
     }
   }
@@ -179,7 +184,7 @@ void FilledPanel(const float* a, int64_t m, int64_t k, int64_t columns, float* c
 
 // Calls fn(unit, row, rows) for slabs of rows of units of columns, in parallel.
 template <class Fn>
-void ForPieces(int64_t m, int64_t units, Fn&& fn) {
+void for_pieces(int64_t m, int64_t units, Fn&& fn) {
   const int64_t slabs = (m + internal::kSlabRows - 1) / internal::kSlabRows;
   parallel_for(units * slabs, 1, [&](int64_t piece, int64_t) {
     const int64_t row = piece % slabs * internal::kSlabRows;
@@ -187,28 +192,28 @@ void ForPieces(int64_t m, int64_t units, Fn&& fn) {
   });
 }
 
-void Gemm(const float* a, int64_t m, const PackedView& b, float* c) {
+void gemm_rows(const float* a, int64_t m, const PackedView& b, float* c) {
   const int64_t panel_bytes = packed_panel_bytes(b.format, b.k);
   const bool fill_first = b.format != PackedFormat::kF32 && m >= kWidenRows;
   const int64_t width = fill_first || b.format == PackedFormat::kF32 || b.format == PackedFormat::kBF16 ? 64 : kHalf;
-  ForPieces(m, (b.n + width - 1) / width, [&](int64_t unit, int64_t row, int64_t rows) {
+  for_pieces(m, (b.n + width - 1) / width, [&](int64_t unit, int64_t row, int64_t rows) {
     const std::byte* at = b.data + unit * panel_bytes * width / 64;
     const int64_t columns = std::min(width, b.n - unit * width);
     const float* from = a + row * b.k;
     float* to = c + row * b.n + unit * width;
     if (fill_first) {
-      FilledPanel(from, rows, b.k, columns, to, b.n,
-                  [&](int64_t begin, int64_t end, float* out) { WidenPanel(b.format, at, b.k, begin, end, out); });
+      filled_panel(from, rows, b.k, columns, to, b.n,
+                   [&](int64_t begin, int64_t end, float* out) { widen_whole_panel(b.format, at, b.k, begin, end, out); });
     } else {
-      WithFormat(b.format, [&](auto f) HWY_ATTR { Unit<decltype(f)>(from, rows, at, b.k, columns, to, b.n); });
+      with_format(b.format, [&](auto f) HWY_ATTR { run_unit<decltype(f)>(from, rows, at, b.k, columns, to, b.n); });
     }
   });
 }
 
-void GemmPlain(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
-  ForPieces(m, internal::panel_count(n), [&](int64_t panel, int64_t row, int64_t rows) {
+void gemm_plain_rows(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
+  for_pieces(m, internal::panel_count(n), [&](int64_t panel, int64_t row, int64_t rows) {
     const int64_t columns = std::min<int64_t>(64, n - panel * 64);
-    FilledPanel(a + row * k, rows, k, columns, c + row * n + panel * 64, n, [&](int64_t begin, int64_t end, float* out) {
+    filled_panel(a + row * k, rows, k, columns, c + row * n + panel * 64, n, [&](int64_t begin, int64_t end, float* out) {
       for (int64_t i = begin; i < end; ++i, out += 64) {
         std::memcpy(out, b + i * n + panel * 64, static_cast<size_t>(columns) * sizeof(float));
         std::memset(out + columns, 0, static_cast<size_t>(64 - columns) * sizeof(float));
@@ -223,18 +228,18 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace microtome::internal {
 
-HWY_EXPORT(Gemm);
-HWY_EXPORT(GemmPlain);
-HWY_EXPORT(WidenPanel);
+HWY_EXPORT(gemm_rows);
+HWY_EXPORT(gemm_plain_rows);
+HWY_EXPORT(widen_whole_panel);
 
-void gemm_highway(const float* a, int64_t m, const PackedView& b, float* c) { HWY_DYNAMIC_DISPATCH(Gemm)(a, m, b, c); }
+void gemm_highway(const float* a, int64_t m, const PackedView& b, float* c) { HWY_DYNAMIC_DISPATCH(gemm_rows)(a, m, b, c); }
 
 void gemm_plain_highway(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
-  HWY_DYNAMIC_DISPATCH(GemmPlain)(a, b, c, m, k, n);
+  HWY_DYNAMIC_DISPATCH(gemm_plain_rows)(a, b, c, m, k, n);
 }
 
 void widen_panel(PackedFormat format, const std::byte* panel, int64_t k_total, int64_t begin, int64_t end, float* out) {
-  HWY_DYNAMIC_DISPATCH(WidenPanel)(format, panel, k_total, begin, end, out);
+  HWY_DYNAMIC_DISPATCH(widen_whole_panel)(format, panel, k_total, begin, end, out);
 }
 
 }  // namespace microtome::internal

@@ -51,8 +51,8 @@ class Engine {
     p.b.set_data_handle(const_cast<void*>(b));
     p.c.set_data_handle(c);
     p.scratchpad.set_data_handle(scratchpad_.get());
-    p.primitive.execute(stream_, {{DNNL_ARG_SRC, p.a}, {DNNL_ARG_WEIGHTS, p.b}, {DNNL_ARG_DST, p.c},
-                                  {DNNL_ARG_SCRATCHPAD, p.scratchpad}});
+    p.primitive.execute(stream_,
+                        {{DNNL_ARG_SRC, p.a}, {DNNL_ARG_WEIGHTS, p.b}, {DNNL_ARG_DST, p.c}, {DNNL_ARG_SCRATCHPAD, p.scratchpad}});
     stream_.wait();
   }
 

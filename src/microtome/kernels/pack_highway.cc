@@ -16,9 +16,9 @@
 HWY_BEFORE_NAMESPACE();
 namespace microtome::HWY_NAMESPACE {
 
-void WidenF16(const std::byte* from, int64_t n, float* out) {
+void widen_f16(const std::byte* from, int64_t n, float* out) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) hn::StoreU(LoadF16(from + 2 * i), F32(), out + i);
+  for (; i + kLanes <= n; i += kLanes) hn::StoreU(load_f16(from + 2 * i), F32(), out + i);
   for (; i < n; ++i) {
     uint16_t bits;
     std::memcpy(&bits, from + 2 * i, sizeof bits);
@@ -26,7 +26,7 @@ void WidenF16(const std::byte* from, int64_t n, float* out) {
   }
 }
 
-void WidenBF16(const std::byte* from, int64_t n, float* out) {
+void widen_bf16(const std::byte* from, int64_t n, float* out) {
   const U32 u;
   const hn::Rebind<uint16_t, F32> half;
   int64_t i = 0;
@@ -43,7 +43,7 @@ void WidenBF16(const std::byte* from, int64_t n, float* out) {
 
 // out = d * q + m over bytes q[n] already spread to integers.
 template <class Convert>
-HWY_INLINE void Affine(const uint8_t* q, int64_t n, float d, float m, bool has_min, float* out, Convert&& convert) {
+HWY_INLINE void affine(const uint8_t* q, int64_t n, float d, float m, bool has_min, float* out, Convert&& convert) {
   const hn::CappedTag<float, 16> df;
   const auto scale = hn::Set(df, d), min = hn::Set(df, m);
   for (int64_t i = 0; i < n; i += static_cast<int64_t>(hn::Lanes(df))) {
@@ -52,14 +52,15 @@ HWY_INLINE void Affine(const uint8_t* q, int64_t n, float d, float m, bool has_m
   }
 }
 
-void WidenQuantised(DType type, const std::byte* source, int64_t n, float* out) {
+void widen_quantised(DType type, const std::byte* source, int64_t n, float* out) {
   const int64_t bytes = dtype_block_bytes(type), head = type == DType::kQ4_1 ? 4 : 2;
   const auto unsigned_value = [](auto df, const uint8_t* q) HWY_ATTR {
     const hn::Rebind<uint8_t, decltype(df)> d8;
     const hn::Rebind<int32_t, decltype(df)> d32;
     return hn::ConvertTo(df, hn::PromoteTo(d32, hn::LoadU(d8, q)));
   };
-  const auto centred_value = [&](auto df, const uint8_t* q) HWY_ATTR { return hn::Sub(unsigned_value(df, q), hn::Set(df, 8.0f)); };
+  const auto centred_value = [&](auto df, const uint8_t* q)
+                                 HWY_ATTR { return hn::Sub(unsigned_value(df, q), hn::Set(df, 8.0f)); };
   const auto signed_value = [](auto df, const uint8_t* q) HWY_ATTR {
     const hn::Rebind<int8_t, decltype(df)> d8;
     const hn::Rebind<int32_t, decltype(df)> d32;
@@ -71,7 +72,7 @@ void WidenQuantised(DType type, const std::byte* source, int64_t n, float* out) 
     if (type == DType::kQ4_1) std::memcpy(&m_bits, source + 2, 2);
     const float d = internal::f16_to_f32(d_bits), m = internal::f16_to_f32(m_bits);
     if (type == DType::kQ8_0) {
-      Affine(reinterpret_cast<const uint8_t*>(source + head), kBlock, d, 0, false, out, signed_value);
+      affine(reinterpret_cast<const uint8_t*>(source + head), kBlock, d, 0, false, out, signed_value);
       continue;
     }
     uint64_t nibbles[2];
@@ -83,14 +84,14 @@ void WidenQuantised(DType type, const std::byte* source, int64_t n, float* out) 
     }
     const auto* bytes_of_q = reinterpret_cast<const uint8_t*>(q);
     if (type == DType::kQ4_1) {
-      Affine(bytes_of_q, kBlock, d, m, true, out, unsigned_value);
+      affine(bytes_of_q, kBlock, d, m, true, out, unsigned_value);
     } else {
-      Affine(bytes_of_q, kBlock, d, 0, false, out, centred_value);
+      affine(bytes_of_q, kBlock, d, 0, false, out, centred_value);
     }
   }
 }
 
-void RoundToBF16(const float* from, int64_t n, uint16_t* to) {
+void round_rows(const float* from, int64_t n, uint16_t* to) {
   const U32 u;
   const hn::Rebind<uint16_t, F32> half;
   int64_t i = 0;
@@ -108,22 +109,22 @@ void RoundToBF16(const float* from, int64_t n, uint16_t* to) {
 
 // Half panel `base` in a stored format to half of an f32 panel, past the caches.
 template <class Format>
-void StreamHalf(const std::byte* base, int64_t count, float* out) {
+void stream_half(const std::byte* base, int64_t count, float* out) {
   for (int64_t offset = 0; offset < kHalf; offset += 2 * kLanes) {
     const auto step = [&](int64_t k, const VF(&w)[2]) __attribute__((always_inline)) HWY_ATTR {
       hn::Stream(w[0], F32(), out + k * 64 + offset);
       hn::Stream(w[1], F32(), out + k * 64 + offset + kLanes);
     };
-    Format::template ForEach<2>(base, offset, 0, count, step);
+    Format::template for_each<2>(base, offset, 0, count, step);
   }
 }
 
-void WidenHalf(PackedFormat format, const std::byte* base, int64_t count, float* out) {
+void widen_half(PackedFormat format, const std::byte* base, int64_t count, float* out) {
   switch (format) {
-    case PackedFormat::kQ4_0: return StreamHalf<Q4Format<false>>(base, count, out);
-    case PackedFormat::kQ4_1: return StreamHalf<Q4Format<true>>(base, count, out);
-    case PackedFormat::kQ8_0: return StreamHalf<Q80Format>(base, count, out);
-    default: return StreamHalf<F16Format>(base, count, out);
+    case PackedFormat::kQ4_0: return stream_half<Q4Format<false>>(base, count, out);
+    case PackedFormat::kQ4_1: return stream_half<Q4Format<true>>(base, count, out);
+    case PackedFormat::kQ8_0: return stream_half<Q80Format>(base, count, out);
+    default: return stream_half<F16Format>(base, count, out);
   }
 }
 
@@ -134,11 +135,11 @@ HWY_AFTER_NAMESPACE();
 namespace microtome {
 namespace {
 
-HWY_EXPORT(WidenF16);
-HWY_EXPORT(WidenBF16);
-HWY_EXPORT(WidenQuantised);
-HWY_EXPORT(RoundToBF16);
-HWY_EXPORT(WidenHalf);
+HWY_EXPORT(widen_f16);
+HWY_EXPORT(widen_bf16);
+HWY_EXPORT(widen_quantised);
+HWY_EXPORT(round_rows);
+HWY_EXPORT(widen_half);
 
 using internal::kBlock;
 using internal::kHalf;
@@ -216,11 +217,11 @@ void widen(DType type, const std::byte* source, int64_t n, float* out) {
         out[i] = static_cast<float>(value);
       }
       return;
-    case DType::kF16: return HWY_DYNAMIC_DISPATCH(WidenF16)(source, n, out);
-    case DType::kBF16: return HWY_DYNAMIC_DISPATCH(WidenBF16)(source, n, out);
+    case DType::kF16: return HWY_DYNAMIC_DISPATCH(widen_f16)(source, n, out);
+    case DType::kBF16: return HWY_DYNAMIC_DISPATCH(widen_bf16)(source, n, out);
     case DType::kQ4_0:
     case DType::kQ4_1:
-    case DType::kQ8_0: return HWY_DYNAMIC_DISPATCH(WidenQuantised)(type, source, n, out);
+    case DType::kQ8_0: return HWY_DYNAMIC_DISPATCH(widen_quantised)(type, source, n, out);
     default: MT_CHECK(!"widen: not a weight type");
   }
 }
@@ -244,7 +245,7 @@ void pack_panel(PackedFormat format, DType type, const std::byte* const columns[
   for_half_steps(stored, type, columns, k, [&](int64_t h, int64_t begin, int64_t count) {
     if (begin == 0) std::memset(part, 0, sizeof part);
     place_half(stored, type, columns + h * kHalf, begin, count, part);
-    HWY_DYNAMIC_DISPATCH(WidenHalf)(stored, part, count, out + begin * 64 + h * kHalf);
+    HWY_DYNAMIC_DISPATCH(widen_half)(stored, part, count, out + begin * 64 + h * kHalf);
   });
   const int64_t padding = internal::round_up(k, 16) - k;
   std::memset(out + k * 64, 0, static_cast<size_t>(padding * 64) * sizeof(float));
@@ -254,7 +255,7 @@ namespace internal {
 
 void round_to_bf16(const float* from, int64_t n, uint16_t* to) {
   parallel_for(n, 16384, [&](int64_t begin, int64_t end) {
-    HWY_DYNAMIC_DISPATCH(RoundToBF16)(from + begin, end - begin, to + begin);
+    HWY_DYNAMIC_DISPATCH(round_rows)(from + begin, end - begin, to + begin);
   });
 }
 

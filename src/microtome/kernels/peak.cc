@@ -22,7 +22,7 @@ namespace microtome::HWY_NAMESPACE {
 constexpr int kChains = HWY_TARGET == HWY_AVX3 ? 16 : 12;
 
 // `steps` multiply-adds on each of kChains independent chains; returns operations done. Values shrink to x = y / (1 - s).
-double FmaChains(int64_t steps, float* sink) {
+double fma_chains(int64_t steps, float* sink) {
   const F32 d;
   const VF s = hn::Set(d, 0.5f), y = hn::Set(d, *sink);
   VF x[kChains];
@@ -36,7 +36,7 @@ double FmaChains(int64_t steps, float* sink) {
   return 2.0 * kChains * static_cast<double>(kLanes) * static_cast<double>(steps);
 }
 
-float ReadAll(const float* from, int64_t n) {
+float read_all(const float* from, int64_t n) {
   const F32 d;
   constexpr int kAhead = 8;
   VF sum[kAhead];
@@ -56,8 +56,8 @@ HWY_AFTER_NAMESPACE();
 namespace microtome {
 namespace {
 
-HWY_EXPORT(FmaChains);
-HWY_EXPORT(ReadAll);
+HWY_EXPORT(fma_chains);
+HWY_EXPORT(read_all);
 
 constexpr int kRuns = 12;
 volatile float g_sink;
@@ -87,7 +87,7 @@ struct FreeDeleter {
 double measure_fma_peak_gflops(int threads) {
   return best_rate(threads, [](int64_t) {
     float sink = 0.25f;
-    const double operations = HWY_DYNAMIC_DISPATCH(FmaChains)(500000, &sink);
+    const double operations = HWY_DYNAMIC_DISPATCH(fma_chains)(500000, &sink);
     g_sink = sink;
     return operations;
   });
@@ -105,7 +105,7 @@ double measure_read_gb_s(int threads) {
   std::fill_n(buffer.get(), kFloats, 1.0f);
   const int64_t share = kFloats / std::max(threads, 1) / 1024 * 1024;
   return best_rate(threads, [&](int64_t thread) {
-    g_sink = HWY_DYNAMIC_DISPATCH(ReadAll)(buffer.get() + thread * share, share);
+    g_sink = HWY_DYNAMIC_DISPATCH(read_all)(buffer.get() + thread * share, share);
     return static_cast<double>(share) * sizeof(float);
   });
 }

@@ -1,6 +1,6 @@
 // How each packed format turns into vectors of f32: one struct per format with
 //
-//   ForEach<V>(base, offset, begin, end, step)   calls step(k, w) for k in [begin, end), rising; w[V] are the values of
+//   for_each<V>(base, offset, begin, end, step)   calls step(k, w) for k in [begin, end), rising; w[V] are the values of
 //                                                columns offset .. offset + V * lanes of the unit at `base`
 //   kUnit                                        columns of a unit (64: a panel; 32: a half panel)
 //
@@ -32,7 +32,7 @@ using VU = hn::Vec<U32>;
 constexpr int64_t kLanes = HWY_LANES(float);
 
 // Exact for every f16, subnormal and not finite ones included.
-HWY_INLINE VF LoadF16(const std::byte* from) {
+HWY_INLINE VF load_f16(const std::byte* from) {
   const F32 d;
 #if HWY_TARGET <= HWY_AVX2
   const hn::Rebind<hwy::float16_t, F32> half;
@@ -53,7 +53,7 @@ HWY_INLINE VF LoadF16(const std::byte* from) {
 struct F32Format {
   static constexpr int64_t kUnit = 64;
   template <int V, class Step>
-  static HWY_INLINE void ForEach(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
+  static HWY_INLINE void for_each(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
     const F32 d;
     const float* from = reinterpret_cast<const float*>(base) + begin * 64 + offset;
     for (int64_t k = begin; k < end; ++k, from += 64) {
@@ -67,7 +67,7 @@ struct F32Format {
 struct BF16Format {
   static constexpr int64_t kUnit = 64;
   template <int V, class Step>
-  static HWY_INLINE void ForEach(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
+  static HWY_INLINE void for_each(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
     const F32 d;
     const U32 u;
     const uint32_t* from = reinterpret_cast<const uint32_t*>(base) + begin / 2 * 64 + offset;
@@ -89,25 +89,25 @@ struct BF16Format {
 struct F16Format {
   static constexpr int64_t kUnit = kHalf;
   template <int V, class Step>
-  static HWY_INLINE void ForEach(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
+  static HWY_INLINE void for_each(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
     const std::byte* from = base + (begin * kHalf + offset) * 2;
     for (int64_t k = begin; k < end; ++k, from += kHalf * 2) {
       VF w[V];
-      MT_UNROLL for (int v = 0; v < V; ++v) w[v] = LoadF16(from + v * kLanes * 2);
+      MT_UNROLL for (int v = 0; v < V; ++v) w[v] = load_f16(from + v * kLanes * 2);
       step(k, w);
     }
   }
 };
 
-// Nibble `kShift / 4` of each lane as the f32 q + kBias.
+// nibble `kShift / 4` of each lane as the f32 q + kBias.
 template <int kShift, int kBias>
-HWY_INLINE VF Nibble(VU lanes) {
+HWY_INLINE VF nibble(VU lanes) {
   const F32 d;
   const U32 u;
   const VU shifted = hn::ShiftRight<kShift>(lanes);
 #if HWY_TARGET == HWY_AVX3
-  alignas(64) static constexpr float kTable[16] = {kBias,     kBias + 1, kBias + 2,  kBias + 3,  kBias + 4,  kBias + 5,
-                                                   kBias + 6, kBias + 7, kBias + 8,  kBias + 9,  kBias + 10, kBias + 11,
+  alignas(64) static constexpr float kTable[16] = {kBias,      kBias + 1,  kBias + 2,  kBias + 3, kBias + 4,  kBias + 5,
+                                                   kBias + 6,  kBias + 7,  kBias + 8,  kBias + 9, kBias + 10, kBias + 11,
                                                    kBias + 12, kBias + 13, kBias + 14, kBias + 15};
   return VF{_mm512_permutexvar_ps(shifted.raw, hn::Load(d, kTable).raw)};  // reads the lowest four bits of each lane
 #else
@@ -125,41 +125,41 @@ struct Q4Format {
   static constexpr int64_t kLanesAt = kHasMin ? internal::kQ41Lanes : internal::kQ40Lanes;
 
   template <int V, class Step>
-  static HWY_INLINE void ForEach(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
+  static HWY_INLINE void for_each(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
     const std::byte* block = base + begin / kBlock * kBytes;
     for (int64_t k = begin; k < end; k += kBlock, block += kBytes) {
       VF scale[V], min[V];
       MT_UNROLL for (int v = 0; v < V; ++v) {
         const int64_t at = (offset + v * kLanes) * 2;
-        scale[v] = LoadF16(block + at);
-        if constexpr (kHasMin) min[v] = LoadF16(block + internal::kQ41Mins + at);
+        scale[v] = load_f16(block + at);
+        if constexpr (kHasMin) min[v] = load_f16(block + internal::kQ41Mins + at);
       }
       const uint32_t* lanes = reinterpret_cast<const uint32_t*>(block + kLanesAt) + offset;
-      for (int64_t g = 0; g < 4; ++g) Group<V, 0>(lanes + g * kHalf, k + 4 * g, scale, min, step);
-      for (int64_t g = 0; g < 4; ++g) Group<V, 4>(lanes + g * kHalf, k + 16 + 4 * g, scale, min, step);
+      for (int64_t g = 0; g < 4; ++g) group<V, 0>(lanes + g * kHalf, k + 4 * g, scale, min, step);
+      for (int64_t g = 0; g < 4; ++g) group<V, 4>(lanes + g * kHalf, k + 16 + 4 * g, scale, min, step);
     }
   }
 
  private:
   template <int V, int kHigh, class Step>
-  static HWY_INLINE void Group(const uint32_t* from, int64_t k, const VF (&scale)[V], const VF (&min)[V], Step&& step) {
+  static HWY_INLINE void group(const uint32_t* from, int64_t k, const VF (&scale)[V], const VF (&min)[V], Step&& step) {
     const U32 u;
     VU lanes[V];
     MT_UNROLL for (int v = 0; v < V; ++v) lanes[v] = hn::Load(u, from + v * kLanes);
-    One<V, kHigh + 0>(lanes, k + 0, scale, min, step);
-    One<V, kHigh + 8>(lanes, k + 1, scale, min, step);
-    One<V, kHigh + 16>(lanes, k + 2, scale, min, step);
-    One<V, kHigh + 24>(lanes, k + 3, scale, min, step);
+    one<V, kHigh + 0>(lanes, k + 0, scale, min, step);
+    one<V, kHigh + 8>(lanes, k + 1, scale, min, step);
+    one<V, kHigh + 16>(lanes, k + 2, scale, min, step);
+    one<V, kHigh + 24>(lanes, k + 3, scale, min, step);
   }
 
   template <int V, int kShift, class Step>
-  static HWY_INLINE void One(const VU (&lanes)[V], int64_t k, const VF (&scale)[V], const VF (&min)[V], Step&& step) {
+  static HWY_INLINE void one(const VU (&lanes)[V], int64_t k, const VF (&scale)[V], const VF (&min)[V], Step&& step) {
     VF w[V];
     MT_UNROLL for (int v = 0; v < V; ++v) {
       if constexpr (kHasMin) {
-        w[v] = hn::MulAdd(scale[v], Nibble<kShift, 0>(lanes[v]), min[v]);
+        w[v] = hn::MulAdd(scale[v], nibble<kShift, 0>(lanes[v]), min[v]);
       } else {
-        w[v] = hn::Mul(scale[v], Nibble<kShift, -8>(lanes[v]));
+        w[v] = hn::Mul(scale[v], nibble<kShift, -8>(lanes[v]));
       }
     }
     step(k, w);
@@ -170,29 +170,27 @@ struct Q80Format {
   static constexpr int64_t kUnit = kHalf;
 
   template <int V, class Step>
-  static HWY_INLINE void ForEach(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
+  static HWY_INLINE void for_each(const std::byte* base, int64_t offset, int64_t begin, int64_t end, Step&& step) {
     const I32 i;
     const std::byte* block = base + begin / kBlock * internal::kQ80Block;
     for (int64_t k = begin; k < end; k += kBlock, block += internal::kQ80Block) {
       VF scale[V];
-      MT_UNROLL for (int v = 0; v < V; ++v) {
-        scale[v] = LoadF16(block + (offset + v * kLanes) * 2);
-      }
+      MT_UNROLL for (int v = 0; v < V; ++v) { scale[v] = load_f16(block + (offset + v * kLanes) * 2); }
       const int32_t* from = reinterpret_cast<const int32_t*>(block + internal::kQ80Lanes) + offset;
       for (int64_t g = 0; g < 8; ++g, from += kHalf) {
         hn::Vec<I32> lanes[V];
         MT_UNROLL for (int v = 0; v < V; ++v) lanes[v] = hn::Load(i, from + v * kLanes);
-        One<V, 24>(lanes, k + 4 * g, scale, step);
-        One<V, 16>(lanes, k + 4 * g + 1, scale, step);
-        One<V, 8>(lanes, k + 4 * g + 2, scale, step);
-        One<V, 0>(lanes, k + 4 * g + 3, scale, step);
+        one<V, 24>(lanes, k + 4 * g, scale, step);
+        one<V, 16>(lanes, k + 4 * g + 1, scale, step);
+        one<V, 8>(lanes, k + 4 * g + 2, scale, step);
+        one<V, 0>(lanes, k + 4 * g + 3, scale, step);
       }
     }
   }
 
  private:
   template <int V, int kLeft, class Step>
-  static HWY_INLINE void One(const hn::Vec<I32> (&lanes)[V], int64_t k, const VF (&scale)[V], Step&& step) {
+  static HWY_INLINE void one(const hn::Vec<I32> (&lanes)[V], int64_t k, const VF (&scale)[V], Step&& step) {
     VF w[V];
     MT_UNROLL for (int v = 0; v < V; ++v) {
       w[v] = hn::Mul(scale[v], hn::ConvertTo(F32(), hn::ShiftRight<24>(hn::ShiftLeft<kLeft>(lanes[v]))));
@@ -203,7 +201,7 @@ struct Q80Format {
 
 // Calls fn(Format{}) for the struct of `format`.
 template <class Fn>
-HWY_INLINE void WithFormat(PackedFormat format, Fn&& fn) {
+HWY_INLINE void with_format(PackedFormat format, Fn&& fn) {
   switch (format) {
     case PackedFormat::kF32: return fn(F32Format());
     case PackedFormat::kBF16: return fn(BF16Format());
