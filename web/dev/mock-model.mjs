@@ -79,8 +79,8 @@ export function cell(tokens, position, depth, { top, target, edits }) {
   }
   const rest = 0.35 * (1 - s) + 0.08;
   const total = [...weight.values()].reduce((a, b) => a + b, 0) + rest;
-  const sorted = [...weight].sort((a, b) => b[1] - a[1]).map(([text, w]) => ({ id: idOf(text), text, logprob: Math.log(w / total) }));
-  const entropy = sorted.reduce((h, c) => h - Math.exp(c.logprob) * c.logprob, (rest / total) * 9);
+  const sorted = [...weight].filter((w) => w[1] > 1e-300).sort((a, b) => b[1] - a[1]).map(([text, w]) => ({ id: idOf(text), text, logprob: Math.log(w / total) }));
+  const entropy = sorted.reduce((h, c) => h - (c.logprob > -700 ? Math.exp(c.logprob) * c.logprob : 0), (rest / total) * 9);
   const out = { top: sorted.slice(0, top), entropy, kl_to_final: 11 * (1 - s) ** 2 };
   const wanted = target === 'final' ? final[0] : target === 'next' ? tokens[position + 1]?.text : target;
   if (target) {

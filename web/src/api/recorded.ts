@@ -5,7 +5,7 @@
  */
 import type { Cell, Lens } from './types';
 
-export interface Recording { command: string; body: object; answer: unknown; synthetic?: boolean }
+export interface Recording { command: string; body: object; answer: unknown; provisional?: boolean }
 
 /** [top ids, top log-probabilities, entropy, KL, target [id, logprob, rank] or null] */
 type PackedCell = [number[], number[], number, number, [number, number, number] | null];

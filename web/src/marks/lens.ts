@@ -93,7 +93,8 @@ export function lensLayout(rows: number, cols: number, width: number, rowHeight:
   const x0 = 34, right = 2;
   const cw = Math.min(widest, (width - x0 - right) / Math.max(1, cols));
   const labels = cw >= 26 ? 26 : 62;
-  return { x0, y0: 4, cw, ch: rowHeight, cols, rows, width, height: 4 + rows * rowHeight + labels };
+  const y0 = 17;
+  return { x0, y0, cw, ch: rowHeight, cols, rows, width, height: y0 + rows * rowHeight + labels };
 }
 
 export function cellAt(l: LensLayout, x: number, y: number): { point: number; column: number } | null {
@@ -157,6 +158,8 @@ function axes({ lens, layout: l, palette, columns }: LensPicture): Mark[] {
     marks.push({ kind: 'text', x: l.x0 - 6, y, text: pointLabel(lens.points[point]), fill: palette.muted, size: 10, anchor: 'end', mono: true });
   }
   const bottom = l.y0 + l.rows * l.ch;
+  marks.push({ kind: 'text', x: l.x0 - 6, y: 11, text: 'layer', fill: palette.muted, size: 10, anchor: 'end' });
+  marks.push({ kind: 'text', x: l.x0 - 6, y: bottom + 17, text: 'token', fill: palette.muted, size: 10, anchor: 'end' });
   marks.push(line(l.x0, bottom + 1.5, l.x0 + columns.length * l.cw, bottom + 1.5, palette.line));
   const upright = l.cw < 26;
   const thin = Math.max(1, Math.ceil(9 / l.cw));

@@ -97,11 +97,12 @@ export function headAt(g: GridLayout, x: number, y: number): { layer: number; he
 export function gridScene(p: Patterns, g: GridLayout, palette: Palette): Scene {
   const marks: Mark[] = [];
   const T = p.tokens.length;
+  marks.push({ kind: 'text', x: 0, y: g.y0 - 6, text: 'layer', fill: palette.muted, size: 9 });
   for (let layer = 0; layer < g.nLayers; layer++) {
     for (let head = 0; head < g.nHeads; head++) {
       const box = headBox(g, layer, head);
       if (head === 0) marks.push({ kind: 'text', x: box.x - 5, y: box.y + g.size / 2 + 3.5, text: String(layer), fill: palette.muted, size: 10, anchor: 'end', mono: true });
-      if (layer % g.perBlock === 0) marks.push({ kind: 'text', x: box.x + g.size / 2, y: g.y0 - 6, text: String(head), fill: palette.muted, size: 10, anchor: 'middle', mono: true });
+      if (layer % g.perBlock === 0) marks.push({ kind: 'text', x: box.x + g.size / 2, y: g.y0 - 6, text: head || g.size < 30 ? String(head) : 'head 0', fill: palette.muted, size: 10, anchor: 'middle', mono: true });
       marks.push({ kind: 'rect', x: box.x, y: box.y, w: g.size, h: g.size, fill: palette.surface, stroke: palette.line, width: 1 });
       const bytes = headBytes(p, layer, head);
       if (bytes) marks.push({ kind: 'pixels', x: box.x, y: box.y, w: g.size, h: g.size, cols: T, rows: T, rgba: thumbnail(bytes, T, palette) });

@@ -1,0 +1,140 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+// @ts-expect-error plain JavaScript: the stand-in server has no types
+import { serve } from '../../dev/mock-server.mjs';
+import experiment from '../experiment.json';
+import traces from '../recorded/traces.json';
+import { decodePatterns } from '../marks/patterns';
+import { ApiError, Client } from './client';
+import { describeEdit, parseEdit, scaled, writeEdit } from './edits';
+import { isPacked, keyOf, packLens, recall, unpackLens, type Recording } from './recorded';
+import { lookBody, recordedRequests, start } from './recorded_requests';
+import { exactBody, GREEDY, lensBody, patternsBody, runBody } from './requests';
+import { array, number, object, ShapeError } from './shape';
+import { events } from './sse';
+import * as types from './types';
+
+const BASE = (globalThis as unknown as { process: { env: Record<string, string | undefined> } }).process.env.MICROTOME_URL;
+let server: { close(): void; address(): { port: number } } | undefined;
+let client: Client;
+const recordings = traces as unknown as Recording[];
+
+beforeAll(async () => {
+  if (!BASE) server = await serve(0);
+  const base = BASE ?? `http://127.0.0.1:${server?.address().port}`;
+  client = new Client(fetch, async () => recordings, `${base.replace(/\/$/, '')}/`);
+});
+afterAll(() => void server?.close());
+
+const down = () => new Client(async () => { throw new TypeError('no'); }, async () => recordings);
+
+describe('the server answers as the page expects', () => {
+  test('health, models, inspect, tokenize', async () => {
+    expect((await client.health()).status).toBe('ok');
+    expect((await client.call('models', {}, types.models)).data.models.length).toBeGreaterThan(0);
+    expect((await client.call('inspect', {}, types.inspect)).data.config.n_layers).toBeGreaterThan(0);
+    const { data } = await client.call('tokenize', { prompt: experiment.prompt }, types.tokenize);
+    expect(data.tokens.join('')).toBe(experiment.prompt);
+    expect(data.ids).toHaveLength(data.tokens.length);
+  });
+  test('lens: a cell for every point and position, with and without edits', async () => {
+    for (const edits of [[], scaled('layer', 3, 0, 0), [parseEdit(writeEdit(experiment.edit as types.Edit)) as types.Edit]]) {
+      const { data } = await client.call('lens', lookBody(start, experiment.answer, edits), types.lens);
+      expect(data.cells).toHaveLength(data.points.length);
+      expect(data.cells[0]).toHaveLength(data.positions.length);
+      expect(data.cells[0][0].target?.rank).toBeGreaterThan(0);
+    }
+  });
+  test('lens: chosen positions come back as asked', async () => {
+    const { data } = await client.call('lens', lensBody(start, { positions: [1, 3], top: 5, target: '', allPoints: false }, []), types.lens);
+    expect(data.positions).toEqual([1, 3]);
+    expect(data.cells[0][0].top).toHaveLength(5);
+  });
+  test('patterns: bytes of all heads agree with one head in full', async () => {
+    const all = decodePatterns((await client.call('patterns', patternsBody(start, []), types.patterns)).data);
+    const { data } = await client.call('patterns', exactBody(start, [], 4, 2), types.exactPattern);
+    const T = all.tokens.length;
+    expect(all.bytes[((4 * all.nHeads + 2) * T + 5) * T + 1] / 255).toBeCloseTo(data.pattern[5][1], 2);
+    expect(data.pattern[5].reduce((a, b) => a + b)).toBeCloseTo(1, 3);
+  });
+  test('generation: each token with its column of the lens, then a summary', async () => {
+    const seen: types.RunEvent[] = [];
+    const run = await client.generate(runBody(start, { ...GREEDY, maxTokens: 3 }, [], experiment.answer, false, 5), (e) => seen.push(e), AbortSignal.timeout(60_000));
+    expect(seen.map((e) => e.id)).toEqual(run.ids);
+    expect(seen[0].text).toBe(experiment.answer);
+    expect(seen[0].lens?.length).toBeGreaterThan(2);
+  });
+  test('what is refused is said in the server’s words', async () => {
+    const bad = client.call('lens', lookBody(start, '', [{ site: 'blocks.99.hook_mlp_out', op: 'zero' }]), types.lens);
+    await expect(bad).rejects.toMatchObject({ kind: 'refused', message: expect.stringMatching(/99/) });
+  });
+});
+
+describe('without a server', () => {
+  test('what the start page needs is recorded in the bundle', () => {
+    for (const { command, body } of recordedRequests()) expect(recall(recordings, command, body), keyOf(command, body)).toBeDefined();
+  });
+  test('the recorded experiment flips the answer, and its control does not', () => {
+    const says = (edits: types.Edit[]) => {
+      const lens = types.lens(recall(recordings, 'lens', lookBodyLast(edits)), 'recorded');
+      return lens.cells[lens.cells.length - 1][0].top[0].text;
+    };
+    expect(says([])).toBe(experiment.answer);
+    expect(says([experiment.edit as types.Edit])).toBe(experiment.flippedAnswer);
+    expect(says([experiment.control as types.Edit])).toBe(experiment.answer);
+  });
+  test('recorded answers pass the same checks as live ones and are marked', async () => {
+    const { data, recorded } = await down().call('lens', lookBody(start, experiment.answer, []), types.lens);
+    expect(recorded).toBe(true);
+    expect(data.tokens.map((t) => t.text).join('')).toBe(experiment.prompt);
+  });
+  test('what is not recorded fails with a way out', async () => {
+    await expect(down().call('lens', { prompt: 'else' }, types.lens)).rejects.toThrow(/microtome serve/);
+  });
+  test('a page served without a microtome server falls back to the recordings', async () => {
+    const files = new Client(async () => new Response('<html>', { status: 405 }), async () => recordings);
+    expect((await files.call('models', {}, types.models)).recorded).toBe(true);
+  });
+});
+
+function lookBodyLast(edits: types.Edit[]): object {
+  return lensBody(start, { positions: 'last', top: 10, target: experiment.answer, allPoints: false }, edits);
+}
+
+describe('shapes, recordings, streams, edits', () => {
+  test('a drift names the place, what was found and what was expected', () => {
+    const shape = object({ rows: array(object({ x: number })) });
+    expect(() => shape({ rows: [{ x: 1 }, { x: 'two' }] }, 'lens')).toThrow(new ShapeError('lens.rows[1].x', 'a number', 'two'));
+  });
+  test('an error of kind refused is not papered over by a recording', async () => {
+    const refusing = new Client(async () => new Response('{"error":{"message":"too long"}}', { status: 413 }), async () => recordings);
+    await expect(refusing.call('models', {}, types.models)).rejects.toBeInstanceOf(ApiError);
+  });
+  test('packing a lens keeps it', () => {
+    const kept = recordings.find((r) => r.command === 'lens');
+    expect(isPacked(kept?.answer)).toBe(true);
+    const lens = recall(recordings, 'lens', kept?.body ?? {}) as types.Lens;
+    expect(unpackLens(packLens(lens))).toEqual(lens);
+  });
+  test('the key does not depend on the order of fields or on the model', () => {
+    expect(keyOf('lens', { a: 1, b: { c: 2, d: 3 } })).toBe(keyOf('lens', { model: 'x', b: { d: 3, c: 2 }, a: 1, e: undefined }));
+  });
+  test('events split anywhere are put together again', async () => {
+    const bytes = new TextEncoder().encode('data: {"text":"é"}\n\n: comment\n\ndata: {"n":2}\r\n\r\ndata: [DONE]\n\n');
+    const body = new ReadableStream<Uint8Array>({ start(c) { for (const b of bytes) c.enqueue(Uint8Array.of(b)); c.close(); } });
+    const out: unknown[] = [];
+    for await (const e of events(body)) out.push(e);
+    expect(out).toEqual([{ text: 'é' }, { n: 2 }]);
+  });
+  test('edits are written and read as the command line does', () => {
+    for (const written of ['blocks.17.attn.hook_z,head=4=zero', 'blocks.9.hook_resid_post,pos=3=from:The capital = of France@3', 'blocks.2.hook_mlp_out,pos=1:4=scale:0.5']) {
+      expect(writeEdit(parseEdit(written) as types.Edit)).toBe(written);
+    }
+    expect(parseEdit('nonsense')).toBeNull();
+    expect(parseEdit('blocks.1.hook_mlp_out=scale:much')).toBeNull();
+  });
+  test('edits are described in words', () => {
+    expect(scaled('layer', 5, 0, 0).map(describeEdit)).toEqual(['attention 5 off', 'MLP 5 off']);
+    expect(scaled('head', 17, 4, 0.5).map(describeEdit)).toEqual(['head 17.4 × 0.5']);
+    expect(describeEdit(experiment.edit as types.Edit)).toMatch(/state after layer 16 at 3 ← “The capital of France is the city of”@3/);
+  });
+});
