@@ -21,7 +21,8 @@ FUZZ_READER(bytes) {
     allow_refusal([&] { m.i32s(entry.key); });
     allow_refusal([&] { m.f32s(entry.key); });
     allow_refusal([&] {
-      for (const std::string_view text : *m.strings(entry.key)) touch(as_byte_span(text));
+      const auto texts = m.strings(entry.key);
+      for (const std::string_view text : *texts) touch(as_byte_span(text));
     });
   }
 }
