@@ -1,7 +1,7 @@
 // Chat templates: the Jinja template that a checkpoint carries, rendered into spans that remember what a user typed.
 //
 //   ChatTemplate chat(tokenizer.chat_template());
-//   std::vector<TextSpan> spans = chat.render({{"user", "Hi"}}, {.bos = "<s>", .eos = "</s>"});
+//   std::vector<TextSpan> spans = chat.render({{"user", "Hi"}}, chat_options(tokenizer));
 //   std::vector<int32_t> ids = encode_chat(tokenizer, spans);          // control tokens only where the template wrote them
 //
 // The subset of Jinja is listed in jinja/parser.h; anything else is kUnsupported with its line. Depth, steps and output are
@@ -27,7 +27,8 @@ struct ChatMessage {
 
 struct ChatOptions {
   bool add_generation_prompt = true;  // end with the opening of the assistant's turn
-  std::string bos, eos;               // what the template calls bos_token and eos_token
+  std::string bos = {}, eos = {};     // what the template calls bos_token and eos_token
+  int64_t now = 0;                    // what strftime_now prints, in local time: seconds since 1970; 0: the clock
 };
 
 namespace jinja {
