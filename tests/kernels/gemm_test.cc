@@ -19,7 +19,7 @@ constexpr DType kTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kQ4_0
 // Leaves the process as it was: best instruction set, oneDNN, default threads.
 class GemmTest : public ::testing::Test {
  protected:
-  ~GemmTest() override {
+  void TearDown() override {
     set_isa("");
     set_gemm_implementation(GemmImplementation::kOneDnn);
     set_num_threads(0);

@@ -15,7 +15,7 @@ constexpr DType kTypes[] = {DType::kF32, DType::kF64, DType::kBF16, DType::kF16,
 
 class PackedMatrixTest : public ::testing::Test {
  protected:
-  ~PackedMatrixTest() override {
+  void TearDown() override {
     set_isa("");
     set_num_threads(0);
   }
@@ -66,10 +66,8 @@ TEST_F(PackedMatrixTest, quantised_blocks_widen_by_their_formulas_on_every_isa) 
   std::memcpy(q4_1.data(), &d_bits, 2);
   std::memcpy(q4_1.data() + 2, &m_bits, 2);
   std::memcpy(q8_0.data(), &d_bits, 2);
-  for (int i = 0; i < 16; ++i) {
-    q4_0[static_cast<size_t>(2 + i)] = q4_1[static_cast<size_t>(4 + i)] = static_cast<uint8_t>(i + 16 * ((i + 5) % 16));
-  }
-  for (int i = 0; i < 32; ++i) q8_0[static_cast<size_t>(2 + i)] = static_cast<uint8_t>(i * 8 - 128);
+  for (size_t i = 0; i < 16; ++i) q4_0[2 + i] = q4_1[4 + i] = static_cast<uint8_t>(i + 16 * ((i + 5) % 16));
+  for (size_t i = 0; i < 32; ++i) q8_0[2 + i] = static_cast<uint8_t>(i * 8 + 128);
   float out[32];
   for (const std::string& isa : supported_isas()) {
     ASSERT_TRUE(set_isa(isa));

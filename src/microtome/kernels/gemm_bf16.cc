@@ -52,10 +52,10 @@ MT_BF16_TARGET void run_tile(const Tile& t) {
   for (int64_t p = 0; p < pairs + odd; ++p, from += 64) {
     __m512bh w[kVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) w[v] = (__m512bh)_mm512_load_si512(from + v * 16);
+    for (int v = 0; v < kVectors; ++v) w[v] = __builtin_bit_cast(__m512bh, _mm512_load_si512(from + v * 16));
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const auto x = (__m512bh)_mm512_set1_epi32(load_pair(t.a + r * t.lda + t.begin + 2 * p, p < pairs));
+      const auto x = __builtin_bit_cast(__m512bh, _mm512_set1_epi32(load_pair(t.a + r * t.lda + t.begin + 2 * p, p < pairs)));
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_dpbf16_ps(sum[r][v], x, w[v]);
     }
@@ -122,7 +122,7 @@ MT_BF16_TARGET double bf16_chains(int64_t steps) {
   __m512 sum[kChains];
 #pragma GCC unroll 16
   for (int i = 0; i < kChains; ++i) sum[i] = _mm512_set1_ps(static_cast<float>(i));  // equal chains would become one
-  const auto x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+  const auto x = __builtin_bit_cast(__m512bh, _mm512_set1_epi32(0x3f803f80));
   for (int64_t step = 0; step < steps; ++step) {
 #pragma GCC unroll 16
     for (int i = 0; i < kChains; ++i) sum[i] = _mm512_dpbf16_ps(sum[i], x, x);
