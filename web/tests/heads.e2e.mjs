@@ -69,7 +69,7 @@ onPage('a click opens a head, the pointer reads a weight, tokens connect both wa
   await page.click('text=Lines');
   await until(page, 'lines', () => document.querySelector('[data-part=pattern] canvas').getBoundingClientRect().height > 100);
   assert.match(page.url(), /lines=1/);
-  await page.click('text=Turn off');
+  await page.click('[data-part=details] >> text=Turn off');
   await page.waitForSelector('text=head 3.1 off');
 });
 
@@ -78,7 +78,7 @@ for (const colorScheme of ['light', 'dark']) {
     for (const [address, part] of [[`${URL_BASE}/`, 'rise'], [look(), 'lens'], [heads(), 'heads'], [heads('&open=1'), 'pattern']]) {
       await page.goto(address);
       await live(page);
-      await page.waitForSelector(`[data-part=${part}] :is(canvas, svg path)`);
+      await page.waitForSelector(`[data-part=${part}] :is(canvas, .area svg)`);
       const size = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
       assert.equal(size[0], size[1], address);
     }

@@ -12,7 +12,8 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const server = process.env.MICROTOME_URL ? null : await serve(0);
 const url = process.env.MICROTOME_URL ?? `http://127.0.0.1:${server.address().port}`;
 const files = readdirSync(here).filter((f) => f.endsWith('.e2e.mjs')).map((f) => join(here, f));
-const child = spawn(process.execPath, ['--test', '--test-concurrency=1', ...files], { stdio: 'inherit', env: { ...process.env, MICROTOME_URL: url } });
+// Arguments go to node's test runner: npm run e2e -- --test-name-pattern=keyboard
+const child = spawn(process.execPath, ['--test', '--test-concurrency=1', ...process.argv.slice(2), ...files], { stdio: 'inherit', env: { ...process.env, MICROTOME_URL: url } });
 child.on('exit', (code) => {
   server?.close();
   process.exit(code ?? 1);

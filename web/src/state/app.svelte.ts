@@ -123,10 +123,16 @@ class App {
     const lens = (e: types.Edit[]) => withModel(lensBody(subject, { positions, top: TOP, target: follow, allPoints }, e), this.s.model);
     this.lens.ask(lens([]));
     if (edits.length) this.edited.ask(lens(edits));
-    else if (this.edited.data) this.edited.clear();
+    else if (this.edited.data || this.edited.error || this.edited.busy) this.edited.clear();
     if (view !== 'heads') return;
     this.patterns.ask(withModel(patternsBody(subject, edits, length > LONG ? [layer] : undefined), this.s.model));
     if (open && live) this.exact.ask(withModel(exactBody(subject, edits, layer, head), this.s.model));
+  }
+
+  /** Asks again for what failed. */
+  retry(): void {
+    Query.epoch++;
+    this.refresh();
   }
 
   /** Asks the server for its health until it is there, then now and then. */
@@ -135,6 +141,7 @@ class App {
       try {
         const health = await client.health(AbortSignal.timeout(4000));
         this.model = health.model ?? this.model;
+        if (health.status === 'ok' && this.server !== 'ok') Query.epoch++;
         this.server = health.status;
       } catch {
         this.server = 'absent';

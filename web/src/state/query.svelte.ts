@@ -3,7 +3,7 @@
  * aborts what was asked before. Answers are remembered by key, so that going back is immediate.
  */
 import { keyOf } from '../api/recorded';
-import { client, ApiError, type Answer } from '../api/client';
+import { client, type Answer } from '../api/client';
 import type { Check } from '../api/shape';
 
 const REMEMBERED = 48;
@@ -27,6 +27,8 @@ export class Query<T, V = T> {
   /** Key of the answer in `data`, and of the latest question. */
   answered = $state('');
   private asked = '';
+  /** Raised when the model comes to answer, or a person tries again: what was asked may then be asked once more. */
+  static epoch = 0;
   private abort: AbortController | null = null;
 
   constructor(private readonly command: string, private readonly shape: Check<T>, private readonly view: (data: T) => V = (d) => d as unknown as V) {}
@@ -34,8 +36,9 @@ export class Query<T, V = T> {
   /** Asks, unless this is what was asked last; `fresh` asks even then. */
   ask(body: object, fresh = false): void {
     const key = keyOf(this.command, body);
-    if (key === this.asked && !fresh) return;
-    this.asked = key;
+    const asked = `${Query.epoch} ${key}`;
+    if (asked === this.asked && !fresh) return;
+    this.asked = asked;
     this.abort?.abort();
     this.error = null;
     const kept = memory.get(key) as V | undefined;
@@ -53,7 +56,6 @@ export class Query<T, V = T> {
         if (abort.signal.aborted) return;
         this.busy = false;
         this.error = error instanceof Error ? error.message : String(error);
-        if (error instanceof ApiError && error.kind === 'unreachable') this.asked = '';
       },
     );
   }
@@ -61,7 +63,7 @@ export class Query<T, V = T> {
   /** Shows the recorded answer until the model's own arrives. */
   private async preview(key: string, body: object, abort: AbortController): Promise<void> {
     const kept = await client.recorded(this.command, body).catch(() => undefined);
-    if (kept === undefined || this.data !== null || this.asked !== key || abort.signal.aborted) return;
+    if (kept === undefined || this.data !== null || abort.signal.aborted) return;
     this.accept(key, this.view(this.shape(kept, this.command)), true);
   }
 
@@ -69,7 +71,7 @@ export class Query<T, V = T> {
   stop(): void {
     this.abort?.abort();
     this.busy = false;
-    this.asked = this.answered;
+    this.asked = '';
   }
 
   /** Shows something that did not come from this query, such as cells that a stream has brought. */
@@ -79,8 +81,8 @@ export class Query<T, V = T> {
 
   clear(): void {
     this.stop();
-    this.data = null;
-    this.asked = this.answered = '';
+    this.data = this.error = null;
+    this.answered = '';
   }
 
   private settle(key: string, abort: AbortController, answer: Answer<T>): void {
@@ -88,8 +90,7 @@ export class Query<T, V = T> {
     this.busy = false;
     try {
       const data = this.view(answer.data);
-      if (answer.recorded) this.asked = '';
-      else remember(key, data);
+      if (!answer.recorded) remember(key, data);
       this.accept(key, data, answer.recorded);
     } catch (error) {
       this.error = error instanceof Error ? error.message : String(error);
