@@ -1,4 +1,5 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
+import { readFileSync } from 'node:fs';
 import { defineConfig, type Plugin } from 'vite';
 // @ts-expect-error plain JavaScript: the stand-in server has no types
 import { handle } from './dev/mock-server.mjs';
@@ -17,11 +18,23 @@ function standIn(): Plugin {
   };
 }
 
+/** The licences of what is shipped inside the bundle, beside it. */
+function licences(): Plugin {
+  const shipped = { 'svelte': 'LICENSE.md', '@fontsource/ibm-plex-sans': 'LICENSE', '@fontsource/ibm-plex-mono': 'LICENSE' };
+  return {
+    name: 'licences',
+    generateBundle() {
+      const texts = Object.entries(shipped).map(([name, file]) => `${name}\n\n${readFileSync(`node_modules/${name}/${file}`, 'utf8')}`);
+      this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: texts.join('\n\n----\n\n') });
+    },
+  };
+}
+
 const target = process.env.MICROTOME_URL;
 
 export default defineConfig({
   base: './',
-  plugins: [svelte(), standIn()],
+  plugins: [svelte(), standIn(), licences()],
   json: { stringify: true },
   build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 600 },
   server: { proxy: target ? { '/api': target, '/healthz': target } : undefined },

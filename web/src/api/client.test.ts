@@ -5,7 +5,7 @@ import experiment from '../experiment.json';
 import traces from '../recorded/traces.json';
 import { decodePatterns } from '../marks/patterns';
 import { ApiError, Client } from './client';
-import { describeEdit, parseEdit, scaled, writeEdit } from './edits';
+import { commandLine, describeEdit, parseEdit, scaled, writeEdit } from './edits';
 import { isPacked, keyOf, packLens, recall, unpackLens, type Recording } from './recorded';
 import { lookBody, recordedRequests, start } from './recorded_requests';
 import { exactBody, GREEDY, lensBody, patternsBody, runBody } from './requests';
@@ -131,6 +131,10 @@ describe('shapes, recordings, streams, edits', () => {
     }
     expect(parseEdit('nonsense')).toBeNull();
     expect(parseEdit('blocks.1.hook_mlp_out=scale:much')).toBeNull();
+  });
+  test('a look is written as the command that gives the same numbers', () => {
+    const s = { prompt: "it's", chat: false, follow: ' x', allPoints: true, edits: scaled('head', 1, 2, 0) };
+    expect(commandLine('m', s)).toBe("microtome lens m --prompt 'it'\\''s' --target ' x' --all-points --edit 'blocks.1.attn.hook_z,head=2=zero'");
   });
   test('edits are described in words', () => {
     expect(scaled('layer', 5, 0, 0).map(describeEdit)).toEqual(['attention 5 off', 'MLP 5 off']);

@@ -29,6 +29,17 @@ export function writeEdit(e: Edit): string {
   return `${e.site}${slices}=${e.op}${e.value === undefined ? '' : `:${e.value}`}`;
 }
 
+/** The same look from a terminal. */
+export function commandLine(model: string, s: { prompt: string; chat: boolean; follow: string; allPoints: boolean; edits: Edit[] }): string {
+  const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
+  const words = ['microtome lens', model, '--prompt', quoted(s.prompt)];
+  if (s.chat) words.push('--chat');
+  if (s.follow) words.push('--target', quoted(s.follow));
+  if (s.allPoints) words.push('--all-points');
+  for (const e of s.edits) words.push('--edit', quoted(writeEdit(e)));
+  return words.join(' ');
+}
+
 export interface Spot { layer: number | null; kind: string }
 
 export function spotOf(site: string): Spot {

@@ -116,7 +116,11 @@ class App {
     if (live) this.tokenize.ask(withModel({ prompt: this.s.prompt, ...(this.s.chat ? { chat: true } : {}) }, this.s.model));
     if (generated.length && !subject.tokens) return;
     if (!this.s.prompt) return;
-    if (view === 'start') return;
+    if (view !== 'heads') for (const left of [this.patterns, this.exact]) left.stop();
+    if (view === 'start') {
+      for (const left of [this.lens, this.edited]) left.stop();
+      return;
+    }
     const known = this.tokenize.data?.ids.length ?? 0;
     const length = known + generated.length;
     const positions = length > LONG && this.columns.length && this.columns.length < length ? this.columns : 'all' as const;

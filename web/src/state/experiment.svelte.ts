@@ -32,6 +32,11 @@ class Run {
     this.answer.ask(riseBody(experiment.answer, this.edits), fresh);
     this.flipped.ask(riseBody(experiment.flippedAnswer, this.edits), fresh);
   }
+
+  stop(): void {
+    this.answer.stop();
+    this.flipped.stop();
+  }
 }
 
 export const runs = { base: new Run([]), edit: new Run([startEdit]), control: new Run([startControl]) };

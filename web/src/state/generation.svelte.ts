@@ -3,10 +3,10 @@
  * Stopping, or leaving the prompt, ends the request; what has arrived stays.
  */
 import { client } from '../api/client';
-import { runBody } from '../api/requests';
+import { patternsBody, runBody } from '../api/requests';
 import { TOP } from '../api/recorded_requests';
 import type { Lens, RunEvent } from '../api/types';
-import { app } from './app.svelte';
+import { app, LONG } from './app.svelte';
 
 class Generation {
   running = $state(false);
@@ -30,7 +30,7 @@ class Generation {
         ids.push(event.id);
         this.count++;
         this.rate = this.count / ((performance.now() - began) / 1000);
-        this.arrive(event);
+        this.arrive(event, ids);
       }, abort.signal);
       this.rate = run.timing?.decode_tokens_per_s ?? this.rate;
       this.finish = run.finish;
@@ -47,10 +47,16 @@ class Generation {
   }
 
   /** Grows the lens by one column: at once, so the map moves with the text. */
-  private arrive(event: RunEvent): void {
+  private arrive(event: RunEvent, ids: number[]): void {
     const query = app.s.edits.length ? app.edited : app.lens;
     if (query.data) query.put(grown(query.data, event));
     if (query !== app.lens && app.lens.data) app.lens.put(grown(app.lens.data, { ...event, lens: undefined }));
+    const prompt = app.tokenize.data?.ids;
+    const short = prompt && prompt.length + ids.length <= LONG;
+    // One at a time: the heads follow as fast as the model can say both.
+    if (app.s.view === 'heads' && short && !app.patterns.busy) {
+      app.patterns.ask({ ...patternsBody({ prompt: '', chat: false, tokens: [...prompt, ...ids] }, app.s.edits), ...(app.s.model ? { model: app.s.model } : {}) });
+    }
   }
 }
 

@@ -69,6 +69,7 @@ export class Query<T, V = T> {
 
   /** Stops what is under way; the last answer stays. */
   stop(): void {
+    if (!this.busy) return;
     this.abort?.abort();
     this.busy = false;
     this.asked = '';
@@ -81,6 +82,7 @@ export class Query<T, V = T> {
 
   clear(): void {
     this.stop();
+    this.asked = '';
     this.data = this.error = null;
     this.answered = '';
   }
