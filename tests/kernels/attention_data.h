@@ -1,12 +1,14 @@
 // Shapes and visible sets that attention is tested and measured on, and views of plain arrays in the form its kernels take.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "microtome/kernels/attention.h"
-#include "microtome/kernels/reference.h"
+#include "microtome/kernels/reference_attention.h"
 
 namespace microtome::op_table {
 
@@ -14,11 +16,11 @@ struct AttentionData {
   std::string name;
   AttentionShape shape;
   int64_t rows = 0, keys = 0;
-  int64_t group = 1;     // rows per position (query heads that share the key head)
-  int64_t window = 0;    // > 0: a row sees its last `window` keys
-  bool causal = true;    // the last position sees all keys, the one before it one less
+  int64_t group = 1;   // rows per position (query heads that share the key head)
+  int64_t window = 0;  // > 0: a row sees its last `window` keys
+  bool causal = true;  // the last position sees all keys, the one before it one less
   bool biased = false;
-  bool slots = false;    // keys scattered over the blocks, in another order for every third position
+  bool slots = false;  // keys scattered over the blocks, in another order for every third position
 
   int64_t n_blocks() const { return (keys + kKeyBlock - 1) / kKeyBlock; }
   int64_t end(int64_t i) const { return causal ? keys - (rows - 1) / group + i / group : keys; }
@@ -76,7 +78,8 @@ struct View {
   reference::KeyRows<T> keys() const { return {s.shape.d, s.shape.dv, T(s.shape.scale), T(s.shape.softcap), k.data(), v.data()}; }
   reference::Query<T> query(int64_t i) const {
     const QueryRow& row = rows[static_cast<size_t>(i)];
-    return {in[0].empty() ? nullptr : in[0].data() + i * s.shape.d, row.slots, row.begin, row.end, s.biased ? bias.data() : nullptr};
+    return {in[0].empty() ? nullptr : in[0].data() + i * s.shape.d, row.slots, row.begin, row.end,
+            s.biased ? bias.data() : nullptr};
   }
   std::byte* scratch() const {
     buffer.resize(static_cast<size_t>(attention_scratch_bytes(s.shape, s.keys)) + 64);
@@ -85,7 +88,9 @@ struct View {
 };
 
 inline std::vector<AttentionData> attention_data(bool bench) {
-  const auto shape = [](int64_t d, int64_t dv, float cap) { return AttentionShape{d, dv, 1 / std::sqrt(static_cast<float>(d)), cap}; };
+  const auto shape = [](int64_t d, int64_t dv, float cap) {
+    return AttentionShape{d, dv, 1 / std::sqrt(static_cast<float>(d)), cap};
+  };
   if (bench) {
     return {{"prefill_512", shape(64, 64, 0), 3 * 512, 512, 3, 0, true, false, false},
             {"prefill_tail_8192", shape(64, 64, 0), 3 * 64, 8192, 3, 0, true, false, false},

@@ -102,8 +102,10 @@ TEST_P(Attention, keys_in_any_slots_equal_contiguous_keys_bit_for_bit) {
   const std::vector<int32_t>& map = maps.slot_maps[0];
   Arrays<float> moved = plain;
   for (int64_t j = 0; j < s.keys; ++j) {
-    std::copy_n(&plain[1][static_cast<size_t>(j * s.shape.d)], s.shape.d, &moved[1][static_cast<size_t>(map[static_cast<size_t>(j)] * s.shape.d)]);
-    std::copy_n(&plain[2][static_cast<size_t>(j * s.shape.dv)], s.shape.dv, &moved[2][static_cast<size_t>(map[static_cast<size_t>(j)] * s.shape.dv)]);
+    std::copy_n(&plain[1][static_cast<size_t>(j * s.shape.d)], s.shape.d,
+                &moved[1][static_cast<size_t>(map[static_cast<size_t>(j)] * s.shape.d)]);
+    std::copy_n(&plain[2][static_cast<size_t>(j * s.shape.dv)], s.shape.dv,
+                &moved[2][static_cast<size_t>(map[static_cast<size_t>(j)] * s.shape.dv)]);
   }
   View<float> scattered(s, moved);
   for (QueryRow& row : scattered.rows) row.slots = scattered.slot_maps[0].data();
@@ -116,7 +118,8 @@ TEST_P(Attention, values_beyond_the_end_and_below_the_beginning_do_not_matter) {
   const View<float> clean(s, in);
   for (int64_t j = 0; j < s.n_blocks() * kKeyBlock; ++j) {
     if (j >= s.begin(0) && j < s.keys) continue;
-    for (int64_t c = 0; c < 16; ++c) in[1][static_cast<size_t>(j * 16 + c)] = in[2][static_cast<size_t>(j * 16 + c)] = std::nanf("");
+    for (int64_t c = 0; c < 16; ++c)
+      in[1][static_cast<size_t>(j * 16 + c)] = in[2][static_cast<size_t>(j * 16 + c)] = std::nanf("");
   }
   EXPECT_TRUE(run(s, clean, 0, s.rows) == run(s, View<float>(s, in), 0, s.rows));
 }

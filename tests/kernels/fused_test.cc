@@ -13,7 +13,9 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-std::vector<float> random_values(int64_t n, double low, double high, uint64_t seed) { return random_arrays<float>({n}, low, high, seed)[0]; }
+std::vector<float> random_values(int64_t n, double low, double high, uint64_t seed) {
+  return random_arrays<float>({n}, low, high, seed)[0];
+}
 
 class Fused : public testing::TestWithParam<std::string> {
  protected:
@@ -25,7 +27,8 @@ TEST_P(Fused, norm_equals_its_three_steps_bit_for_bit) {
   for (const int64_t d : {1, 5, 64, 577}) {
     for (const bool center : {false, true}) {
       const NormShape s{7, d, center, 1e-6f};
-      const std::vector<float> x = random_values(7 * d, -30, 50, 1), gamma = random_values(d, -1, 2, 2), beta = random_values(d, -1, 1, 3);
+      const std::vector<float> x = random_values(7 * d, -30, 50, 1), gamma = random_values(d, -1, 2, 2),
+                               beta = random_values(d, -1, 1, 3);
       for (const float* g : {gamma.data(), static_cast<const float*>(nullptr)}) {
         for (const float* b : {beta.data(), static_cast<const float*>(nullptr)}) {
           std::vector<float> y(x.size()), scale(7), n(x.size()), steps(x.size()), scale_alone(7);
@@ -34,7 +37,8 @@ TEST_P(Fused, norm_equals_its_three_steps_bit_for_bit) {
           norm_normalize(s, x.data(), scale_alone.data(), n.data());
           norm_affine(7, d, n.data(), g, b, steps.data());
           EXPECT_EQ(scale, scale_alone);
-          EXPECT_EQ(y, steps) << "d " << d << ", centred " << center << ", gamma " << (g != nullptr) << ", beta " << (b != nullptr);
+          EXPECT_EQ(y, steps) << "d " << d << ", centred " << center << ", gamma " << (g != nullptr) << ", beta "
+                              << (b != nullptr);
         }
       }
     }
@@ -45,7 +49,8 @@ TEST_P(Fused, norm_equals_its_three_steps_bit_for_bit) {
 TEST_P(Fused, threads_change_no_bit) {
   for (const OpCase& op : op_cases(Sizes::kBench)) {
     if (op.name.starts_with("attention") || op.bytes > 1e7) continue;
-    const Arrays<float> in = random_arrays<float>(op.inputs, op.low, op.high, 5), dout = random_arrays<float>(op.outputs, -1, 1, 6);
+    const Arrays<float> in = random_arrays<float>(op.inputs, op.low, op.high, 5),
+                        dout = random_arrays<float>(op.outputs, -1, 1, 6);
     Arrays<float> out[2], din[2];
     for (int t = 0; t < 2; ++t) {
       set_num_threads(t + 1);
@@ -83,7 +88,8 @@ TEST_P(Fused, row_result_depends_on_that_row_alone) {
 TEST_P(Fused, backward_may_write_over_its_input_gradient) {
   const int64_t rows = 70, d = 37;
   const NormShape s{rows, d, true, 1e-5f};
-  const std::vector<float> x = random_values(rows * d, -4, 4, 8), dy = random_values(rows * d, -1, 1, 9), gamma = random_values(d, -1, 2, 2);
+  const std::vector<float> x = random_values(rows * d, -4, 4, 8), dy = random_values(rows * d, -1, 1, 9),
+                           gamma = random_values(d, -1, 2, 2);
   std::vector<float> scale(rows), dx(x.size()), dgamma(d), dbeta(d), in_place = dy, dgamma2(d), dbeta2(d);
   norm_scale(s, x.data(), scale.data());
   norm_backward(s, x.data(), gamma.data(), scale.data(), dy.data(), dx.data(), dgamma.data(), dbeta.data());
@@ -124,9 +130,11 @@ TEST_P(Fused, activations_stay_accurate_and_finite_over_the_whole_line) {
     activation_backward(a, n, x.data(), ones.data(), slope.data());
     for (size_t i = 0; i < x.size(); ++i) {
       const double size = std::abs(static_cast<double>(x[i]));
-      EXPECT_NEAR(y[i], reference::act<double>(a, x[i]), 1.5e-7 * std::max(size, 1e-9)) << "activation " << static_cast<int>(a) << " at " << x[i];
+      EXPECT_NEAR(y[i], reference::act<double>(a, x[i]), 1.5e-7 * std::max(size, 1e-9))
+          << "activation " << static_cast<int>(a) << " at " << x[i];
       if (size < 1e6) {
-        EXPECT_NEAR(slope[i], reference::act_derivative<double>(a, x[i]), 5e-7) << "slope " << static_cast<int>(a) << " at " << x[i];
+        EXPECT_NEAR(slope[i], reference::act_derivative<double>(a, x[i]), 5e-7)
+            << "slope " << static_cast<int>(a) << " at " << x[i];
       } else {
         EXPECT_TRUE(std::isfinite(slope[i])) << "slope " << static_cast<int>(a) << " at " << x[i];
       }

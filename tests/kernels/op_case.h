@@ -4,6 +4,7 @@
 // An operation is written once, over a set of kernels K (Fast, or Reference<double>), as a type with
 //   template <class K> static void forward(const S& shape, const Arrays<typename K::T>& in, Arrays<typename K::T>& out)
 //   template <class K> static void backward(shape, in, dout, din)        if its gradient has kernels; din comes zeroed
+//   static std::function<void()> prepare(shape, in, out)                 if forward has to set up more than the kernel's work
 #pragma once
 
 #include <algorithm>
@@ -30,25 +31,29 @@ struct OpCase {
   double low = -3, high = 3;             // inputs are uniform in between
   double tolerance = 1e-6;               // on values, relative to max(1, largest value)
   double gradient_tolerance = 2e-6;
-  double flops = 0, bytes = 0;           // of one forward
+  double flops = 0, bytes = 0;  // of one forward
   std::function<void(const Arrays<float>&, Arrays<float>&)> fast;
   std::function<void(const Arrays<double>&, Arrays<double>&)> reference;
-  std::function<void(const Arrays<float>&, const Arrays<float>&, Arrays<float>&)> fast_backward;           // may be empty
+  std::function<std::function<void()>(const Arrays<float>&, Arrays<float>&)> prepare;  // the fast kernel, ready to be timed
+  std::function<void(const Arrays<float>&, const Arrays<float>&, Arrays<float>&)> fast_backward;          // may be empty
   std::function<void(const Arrays<double>&, const Arrays<double>&, Arrays<double>&)> reference_backward;  // may be empty
 };
 
 // Both sets of kernels under the same names.
-#define MT_OP_KERNELS(each)                                                                                                     \
-  each(norm) each(norm_scale) each(norm_normalize) each(norm_affine) each(norm_backward) each(norm_scale_backward)              \
-  each(norm_normalize_backward) each(norm_affine_backward) each(rope) each(activation) each(activation_backward)                \
-  each(gated_activation) each(gated_activation_backward) each(softmax) each(softmax_backward) each(log_sum_exp)                 \
-  each(cross_entropy) each(cross_entropy_backward) each(add) each(multiply) each(scale_by) each(add_scaled) each(add_bias)      \
-  each(column_sums) each(transpose)
+#define MT_OP_KERNELS(each)                                                                                             \
+  each(norm) each(norm_scale) each(norm_normalize) each(norm_affine) each(norm_backward) each(norm_scale_backward)      \
+      each(norm_normalize_backward) each(norm_affine_backward) each(rope) each(activation) each(activation_backward)    \
+          each(gated_activation) each(gated_activation_backward) each(softmax) each(softmax_backward) each(log_sum_exp) \
+              each(cross_entropy) each(cross_entropy_backward) each(add) each(multiply) each(scale_by) each(add_scaled) \
+                  each(add_bias) each(column_sums) each(transpose)
 
 struct Fast {
   using T = float;
-#define MT_FAST(name) \
-  template <class... A> static void name(const A&... a) { microtome::name(a...); }
+#define MT_FAST(name)               \
+  template <class... A>             \
+  static void name(const A&... a) { \
+    microtome::name(a...);          \
+  }
   MT_OP_KERNELS(MT_FAST)
 #undef MT_FAST
 };
@@ -56,8 +61,11 @@ struct Fast {
 template <class Real>
 struct Reference {
   using T = Real;
-#define MT_REFERENCE(name) \
-  template <class... A> static void name(const A&... a) { reference::name<Real>(a...); }
+#define MT_REFERENCE(name)          \
+  template <class... A>             \
+  static void name(const A&... a) { \
+    reference::name<Real>(a...);    \
+  }
   MT_OP_KERNELS(MT_REFERENCE)
 #undef MT_REFERENCE
 };
@@ -89,10 +97,17 @@ OpCase make_case(const std::string& name, const S& shape, std::vector<int64_t> i
   for (const int64_t n : c.inputs) c.bytes += 4.0 * static_cast<double>(n);
   for (const int64_t n : c.outputs) c.bytes += 4.0 * static_cast<double>(n);
   c.fast = [shape](const Arrays<float>& in, Arrays<float>& out) { Op::template forward<Fast>(shape, in, out); };
+  c.prepare = [shape](const Arrays<float>& in, Arrays<float>& out) -> std::function<void()> {
+    if constexpr (requires { Op::prepare(shape, in, out); }) {
+      return Op::prepare(shape, in, out);
+    } else {
+      return [shape, &in, &out] { Op::template forward<Fast>(shape, in, out); };
+    }
+  };
   c.reference = [shape](const Arrays<double>& in, Arrays<double>& out) {
     Op::template forward<Reference<double>>(shape, in, out);
   };
-  if constexpr (requires(Arrays<float>& a) { Op::template backward<Fast>(shape, a, a, a); }) {
+  if constexpr (requires(Arrays<float> & a) { Op::template backward<Fast>(shape, a, a, a); }) {
     c.fast_backward = [shape](const Arrays<float>& in, const Arrays<float>& dout, Arrays<float>& din) {
       Op::template backward<Fast>(shape, in, dout, din);
     };

@@ -1,5 +1,6 @@
 // Attention: the fused primitive, and its stages as operations of their own.
 #include <cmath>
+#include <memory>
 
 #include "attention_data.h"
 #include "op_case.h"
@@ -9,13 +10,19 @@ namespace {
 
 // Inputs: q [rows, d], k [slots, d], v [slots, dv], bias [keys] where used. Outputs: z [rows, dv], lse [rows].
 struct Attend {
+  static std::function<void()> prepare(const AttentionData& s, const Arrays<float>& in, Arrays<float>& out) {
+    return [s, view = std::make_shared<const View<float>>(s, in), z = row_pointers(out[0].data(), s.rows, s.shape.dv),
+            lse = out[1].data()] {
+      attention_block(s.shape, view->blocks(), view->rows.data(), s.rows, z.data(), lse, view->scratch());
+    };
+  }
+
   template <class K, class T = typename K::T>
   static void forward(const AttentionData& s, const Arrays<T>& in, Arrays<T>& out) {
-    const View<T> view(s, in);
     if constexpr (std::is_same_v<K, Fast>) {
-      const std::vector<float*> z = row_pointers(out[0].data(), s.rows, s.shape.dv);
-      attention_block(s.shape, view.blocks(), view.rows.data(), s.rows, z.data(), out[1].data(), view.scratch());
+      prepare(s, in, out)();
     } else {
+      const View<T> view(s, in);
       std::vector<T> p(static_cast<size_t>(s.keys));
       for (int64_t i = 0; i < s.rows; ++i) {
         reference::attention_scores<T>(view.keys(), view.query(i), p.data());
@@ -52,6 +59,9 @@ struct Attend {
 
 // Inputs: q, k. Output: scores [rows, keys], 0 where hidden.
 struct Scores {
+  static std::function<void()> prepare(const AttentionData& s, const Arrays<float>& in, Arrays<float>& out) {
+    return [s, view = std::make_shared<const View<float>>(s, in), scores = out[0].data()] { run<Fast>(s, *view, scores); };
+  }
   template <class K, class T = typename K::T>
   static void run(const AttentionData& s, const View<T>& view, T* scores) {
     if constexpr (std::is_same_v<K, Fast>) {
@@ -73,12 +83,12 @@ struct Scores {
     const std::vector<T*> dq = row_pointers(din[0].data(), s.rows, s.shape.d);
     const std::vector<T*> dk = row_pointers(din[1].data(), s.n_blocks(), kKeyBlock * s.shape.d);
     if constexpr (std::is_same_v<K, Fast>) {
-      attention_scores_backward(s.shape, view.blocks(), view.rows.data(), s.rows, scores.data(), dout[0].data(), s.keys, dq.data(),
-                                dk.data(), view.scratch());
+      attention_scores_backward(s.shape, view.blocks(), view.rows.data(), s.rows, scores.data(), dout[0].data(), s.keys,
+                                dq.data(), dk.data(), view.scratch());
     } else {
       for (int64_t i = 0; i < s.rows; ++i) {
-        reference::attention_scores_backward<T>(view.keys(), view.query(i), scores.data() + i * s.keys, dout[0].data() + i * s.keys,
-                                                dq[static_cast<size_t>(i)], dk.data());
+        reference::attention_scores_backward<T>(view.keys(), view.query(i), scores.data() + i * s.keys,
+                                                dout[0].data() + i * s.keys, dq[static_cast<size_t>(i)], dk.data());
       }
     }
   }
@@ -90,7 +100,8 @@ struct Pattern {
   static void forward(const AttentionData& s, const Arrays<T>& in, Arrays<T>& out) {
     const View<T> view(s, {{}, {}, {}});
     out[0] = in[0];
-    for (int64_t i = 0; i < s.rows; ++i) std::fill(out[0].begin() + i * s.keys + s.end(i), out[0].begin() + (i + 1) * s.keys, T(0));
+    for (int64_t i = 0; i < s.rows; ++i)
+      std::fill(out[0].begin() + i * s.keys + s.end(i), out[0].begin() + (i + 1) * s.keys, T(0));
     if constexpr (std::is_same_v<K, Fast>) {
       attention_softmax(view.rows.data(), s.rows, out[0].data(), s.keys, nullptr);
     } else {
@@ -115,13 +126,20 @@ struct Pattern {
 
 // Inputs: pattern [rows, keys], unused, v. Output: z.
 struct Apply {
+  static std::function<void()> prepare(const AttentionData& s, const Arrays<float>& in, Arrays<float>& out) {
+    const Arrays<float> values = {{}, {}, in[2]};
+    return [s, view = std::make_shared<const View<float>>(s, values), pattern = in[0].data(),
+            z = row_pointers(out[0].data(), s.rows, s.shape.dv)] {
+      attention_apply(s.shape, view->blocks(), view->rows.data(), s.rows, pattern, s.keys, z.data(), view->scratch());
+    };
+  }
+
   template <class K, class T = typename K::T>
   static void forward(const AttentionData& s, const Arrays<T>& in, Arrays<T>& out) {
-    const View<T> view(s, {{}, {}, in[2]});
     if constexpr (std::is_same_v<K, Fast>) {
-      const std::vector<float*> z = row_pointers(out[0].data(), s.rows, s.shape.dv);
-      attention_apply(s.shape, view.blocks(), view.rows.data(), s.rows, in[0].data(), s.keys, z.data(), view.scratch());
+      prepare(s, in, out)();
     } else {
+      const View<T> view(s, {{}, {}, in[2]});
       for (int64_t i = 0; i < s.rows; ++i) {
         reference::attention_apply<T>(view.keys(), view.query(i), in[0].data() + i * s.keys, out[0].data() + i * s.shape.dv);
       }
@@ -137,8 +155,8 @@ struct Apply {
                                dv.data(), view.scratch());
     } else {
       for (int64_t i = 0; i < s.rows; ++i) {
-        reference::attention_apply_backward<T>(view.keys(), view.query(i), in[0].data() + i * s.keys, dout[0].data() + i * s.shape.dv,
-                                               din[0].data() + i * s.keys, dv.data());
+        reference::attention_apply_backward<T>(view.keys(), view.query(i), in[0].data() + i * s.keys,
+                                               dout[0].data() + i * s.shape.dv, din[0].data() + i * s.keys, dv.data());
       }
     }
   }
@@ -158,9 +176,11 @@ std::vector<OpCase> attention_cases(Sizes sizes) {
     };
     push(make_case<Attend>("attention_" + s.name, s, {s.rows * d, slots * d, slots * dv}, {s.rows * dv, s.rows}),
          2.0 * static_cast<double>(d + dv));
-    push(make_case<Scores>("attention_scores_" + s.name, s, {s.rows * d, slots * d}, {s.rows * s.keys}), 2.0 * static_cast<double>(d));
+    push(make_case<Scores>("attention_scores_" + s.name, s, {s.rows * d, slots * d}, {s.rows * s.keys}),
+         2.0 * static_cast<double>(d));
     push(make_case<Pattern>("attention_softmax_" + s.name, s, {s.rows * s.keys}, {s.rows * s.keys}), 4.0);
-    push(make_case<Apply>("attention_apply_" + s.name, s, {s.rows * s.keys, 1, slots * dv}, {s.rows * dv}), 2.0 * static_cast<double>(dv));
+    push(make_case<Apply>("attention_apply_" + s.name, s, {s.rows * s.keys, 1, slots * dv}, {s.rows * dv}),
+         2.0 * static_cast<double>(dv));
   }
   return cases;
 }

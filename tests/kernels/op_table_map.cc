@@ -108,7 +108,9 @@ std::vector<OpCase> map_cases(Sizes sizes) {
   std::vector<OpCase> cases;
   for (const int64_t n : bench ? std::vector<int64_t>{512 * 1536} : std::vector<int64_t>{1, 15, 64, 1003}) {
     const std::string at = "_" + std::to_string(n);
-    for (const auto& [a, name] : {std::pair{Activation::kRelu, "relu"}, {Activation::kGelu, "gelu"}, {Activation::kGeluTanh, "gelu_tanh"},
+    for (const auto& [a, name] : {std::pair{Activation::kRelu, "relu"},
+                                  {Activation::kGelu, "gelu"},
+                                  {Activation::kGeluTanh, "gelu_tanh"},
                                   {Activation::kSilu, "silu"}}) {
       cases.push_back(make_case<Activate>(name + at, Activate::Shape{a, n}, {n}, {n}));
       cases.back().low = -12, cases.back().high = 12;
@@ -119,7 +121,8 @@ std::vector<OpCase> map_cases(Sizes sizes) {
     cases.push_back(make_case<ScaleBy>("scale_by" + at, n, {n}, {n}));
     cases.push_back(make_case<AddScaled>("add_scaled" + at, n, {n, n}, {n}));
   }
-  for (const Rows& r : bench ? std::vector<Rows>{{512, 1536}} : std::vector<Rows>{{1, 1}, {7, 19}, {130, 33}, {3, 300}, {37, 70}}) {
+  for (const Rows& r :
+       bench ? std::vector<Rows>{{512, 1536}} : std::vector<Rows>{{1, 1}, {7, 19}, {130, 33}, {3, 300}, {37, 70}}) {
     const std::string at = "_" + std::to_string(r.rows) + "x" + std::to_string(r.d);
     cases.push_back(make_case<AddBias>("add_bias" + at, r, {r.rows * r.d, r.d}, {r.rows * r.d}));
     cases.push_back(make_case<Transpose>("transpose" + at, r, {r.rows * r.d}, {r.rows * r.d}));

@@ -13,7 +13,8 @@ struct Norm {
   };
   template <class K, class T = typename K::T>
   static void forward(const Shape& s, const Arrays<T>& in, Arrays<T>& out) {
-    K::norm(s.norm, in[0].data(), s.gamma ? in[1].data() : nullptr, s.beta ? in[2].data() : nullptr, out[0].data(), static_cast<T*>(nullptr));
+    K::norm(s.norm, in[0].data(), s.gamma ? in[1].data() : nullptr, s.beta ? in[2].data() : nullptr, out[0].data(),
+            static_cast<T*>(nullptr));
   }
   template <class K, class T = typename K::T>
   static void backward(const Shape& s, const Arrays<T>& in, const Arrays<T>& dout, Arrays<T>& din) {
@@ -77,7 +78,8 @@ struct Rope {
     const int64_t half = s.rotary / 2;
     std::vector<T> cos(static_cast<size_t>(kPositions * half)), sin(cos);
     for (int64_t i = 0; i < kPositions * half; ++i) {
-      const double angle = static_cast<double>(i / half) * std::pow(1e4, -static_cast<double>(i % half) / static_cast<double>(half));
+      const double angle =
+          static_cast<double>(i / half) * std::pow(1e4, -static_cast<double>(i % half) / static_cast<double>(half));
       cos[static_cast<size_t>(i)] = static_cast<T>(std::cos(angle));
       sin[static_cast<size_t>(i)] = static_cast<T>(std::sin(angle));
     }
@@ -151,7 +153,8 @@ void add_norms(int64_t rows, int64_t d, std::vector<OpCase>& cases) {
     cases.push_back(make_case<NormScale>(kind + "_scale" + at, s, {rows * d}, {rows}));
     cases.push_back(make_case<NormNormalize>(kind + "_normalize" + at, s, {rows * d, rows}, {rows * d}));
   }
-  cases.push_back(make_case<NormAffine>("norm_affine" + suffix(rows, d), NormAffine::Shape{rows, d}, {rows * d, d, d}, {rows * d}));
+  cases.push_back(
+      make_case<NormAffine>("norm_affine" + suffix(rows, d), NormAffine::Shape{rows, d}, {rows * d, d, d}, {rows * d}));
 }
 
 }  // namespace
@@ -163,9 +166,12 @@ std::vector<OpCase> norm_cases(Sizes sizes) {
     add_norms(r.rows, r.d, cases);
   }
   for (const RopeShape& s : bench ? std::vector<RopeShape>{{512, 9, 64, 64, false, false}, {512, 9, 64, 64, true, false}}
-                                  : std::vector<RopeShape>{{5, 3, 64, 64, false, false}, {4, 2, 64, 16, false, false},
-                                                           {3, 3, 10, 6, false, true}, {5, 2, 40, 38, true, false},
-                                                           {2, 1, 9, 4, true, true}, {2, 2, 8, 0, false, false}}) {
+                                  : std::vector<RopeShape>{{5, 3, 64, 64, false, false},
+                                                           {4, 2, 64, 16, false, false},
+                                                           {3, 3, 10, 6, false, true},
+                                                           {5, 2, 40, 38, true, false},
+                                                           {2, 1, 9, 4, true, true},
+                                                           {2, 2, 8, 0, false, false}}) {
     const std::string name = std::string(s.adjacent ? "rope_adjacent" : "rope_split") + (s.inverse ? "_inverse" : "");
     const int64_t n = s.rows * s.heads * s.d;
     cases.push_back(make_case<Rope>(name + suffix(s.rows * s.heads, s.d) + "_" + std::to_string(s.rotary), s, {n}, {n}));

@@ -21,7 +21,8 @@ void expect_close(const Arrays<float>& found, const Arrays<double>& expected, do
       const double error = std::abs(static_cast<double>(found[a][i]) - expected[a][i]);
       if (!(error <= worst)) worst = error, at = i;
     }
-    EXPECT_LE(worst, tolerance * largest) << what << ", array " << a << ", value " << at << ": " << found[a][at] << " for " << expected[a][at];
+    EXPECT_LE(worst, tolerance * largest) << what << ", array " << a << ", value " << at << ": " << found[a][at] << " for "
+                                          << expected[a][at];
   }
 }
 
@@ -89,7 +90,8 @@ TEST_P(OpTable, definition_gradient_matches_finite_differences) {
       wide_in[a][i] = value - kStep;
       const double below = loss();
       wide_in[a][i] = value;
-      EXPECT_NEAR(din[a][i], (above - below) / (2 * kStep), 1e-6 * std::max(1.0, std::abs(din[a][i]))) << "input " << a << ", value " << i;
+      EXPECT_NEAR(din[a][i], (above - below) / (2 * kStep), 1e-6 * std::max(1.0, std::abs(din[a][i])))
+          << "input " << a << ", value " << i;
     }
   }
 }

@@ -88,22 +88,28 @@ HWY_INLINE void choose(Activation a, const Run& run) {
 }
 
 void activation_range(Activation a, int64_t n, const float* x, float* y) {
-  choose(a, [&](auto op) HWY_ATTR { map(n, [](VF v) HWY_ATTR { return decltype(op)::value(v); }, y, x); });
+  choose(a, [&](auto op) HWY_ATTR {
+    map(
+        n, [](VF v) HWY_ATTR { return decltype(op)::value(v); }, y, x);
+  });
 }
 
 void activation_backward_range(Activation a, int64_t n, const float* x, const float* dy, float* dx) {
   choose(a, [&](auto op) HWY_ATTR {
-    map(n, [](VF v, VF g) HWY_ATTR { return hn::Mul(g, decltype(op)::slope(v)); }, dx, x, dy);
+    map(
+        n, [](VF v, VF g) HWY_ATTR { return hn::Mul(g, decltype(op)::slope(v)); }, dx, x, dy);
   });
 }
 
 void gated_range(Activation a, int64_t n, const float* gate, const float* up, float* y) {
   choose(a, [&](auto op) HWY_ATTR {
-    map(n, [](VF g, VF u) HWY_ATTR { return hn::Mul(decltype(op)::value(g), u); }, y, gate, up);
+    map(
+        n, [](VF g, VF u) HWY_ATTR { return hn::Mul(decltype(op)::value(g), u); }, y, gate, up);
   });
 }
 
-void gated_backward_range(Activation a, int64_t n, const float* gate, const float* up, const float* dy, float* dgate, float* dup) {
+void gated_backward_range(Activation a, int64_t n, const float* gate, const float* up, const float* dy, float* dgate,
+                          float* dup) {
   choose(a, [&](auto op) HWY_ATTR { gated_backward<decltype(op)>(n, gate, up, dy, dgate, dup); });
 }
 
@@ -119,7 +125,9 @@ HWY_EXPORT(gated_range);
 HWY_EXPORT(gated_backward_range);
 
 void activation(Activation a, int64_t n, const float* x, float* y) {
-  parallel_for(n, internal::kPieceValues, [&](int64_t b, int64_t e) { HWY_DYNAMIC_DISPATCH(activation_range)(a, e - b, x + b, y + b); });
+  parallel_for(n, internal::kPieceValues, [&](int64_t b, int64_t e) {
+    HWY_DYNAMIC_DISPATCH(activation_range)(a, e - b, x + b, y + b);
+  });
 }
 
 void activation_backward(Activation a, int64_t n, const float* x, const float* dy, float* dx) {

@@ -72,8 +72,8 @@ void fill_tile(const AttentionTile& tile, const float* from, int64_t from_ld, fl
 }
 
 // dq = G K and dK += Gᵀ Q, with G the gradient of q · k, 0 where hidden.
-void tile_query_key_backward(const AttentionShape& shape, const KeyBlocks& keys, const AttentionTile& tile, const float* g, int64_t ld,
-                             float* const* dq, float* const* dk) {
+void tile_query_key_backward(const AttentionShape& shape, const KeyBlocks& keys, const AttentionTile& tile, const float* g,
+                             int64_t ld, float* const* dq, float* const* dk) {
   if (dq) {
     for (int64_t i = 0; i < tile.n_rows; ++i) std::fill(dq[i], dq[i] + shape.d, 0.0f);
     internal::attention_sums(tile, shape.d, keys.k, g, ld, dq);
@@ -162,7 +162,8 @@ void attention_scores_backward(const AttentionShape& shape, const KeyBlocks& key
     std::fill(s.tile, s.tile + tile.n_rows * tile_ld, 0.0f);
     for (int64_t i = 0; i < tile.n_rows; ++i) {
       const int64_t at = (first + i) * ld;
-      internal::attention_cap_backward_row(tile.rows[i], shape.scale, shape.softcap, scores + at, dscores + at, s.tile + i * tile_ld);
+      internal::attention_cap_backward_row(tile.rows[i], shape.scale, shape.softcap, scores + at, dscores + at,
+                                           s.tile + i * tile_ld);
     }
     tile_query_key_backward(shape, keys, tile, s.tile, tile_ld, dq ? dq + first : nullptr, dk);
   });
@@ -180,7 +181,8 @@ void attention_apply_backward(const AttentionShape& shape, const KeyBlocks& keys
     }
     if (!dpattern) return;
     float* to = dpattern + first * ld;
-    for (int64_t i = 0; i < tile.n_rows; ++i) std::fill(to + i * ld, to + i * ld + std::min(tile.rows[i].begin, tile.rows[i].end), 0.0f);
+    for (int64_t i = 0; i < tile.n_rows; ++i)
+      std::fill(to + i * ld, to + i * ld + std::min(tile.rows[i].begin, tile.rows[i].end), 0.0f);
     internal::attention_dots(tile, {shape.dv, 1.0f, 0.0f, false}, keys.v, dz + first, to, ld, s.columns);
   });
 }

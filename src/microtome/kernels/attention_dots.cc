@@ -67,8 +67,8 @@ HWY_NOINLINE void dots_from_columns(const AttentionTile& tile, const DotShape& s
 
 // Rows i .. i + R against kLanes keys.
 template <int R>
-HWY_NOINLINE void dots_from_rows(const AttentionTile& tile, const DotShape& shape, const float* const* keys, const float* const* x,
-                                 int64_t i, int64_t j, float* out, int64_t ld) {
+HWY_NOINLINE void dots_from_rows(const AttentionTile& tile, const DotShape& shape, const float* const* keys,
+                                 const float* const* x, int64_t i, int64_t j, float* out, int64_t ld) {
   const F32 d;
   const float* row[R];
   VF sum[R];
@@ -122,8 +122,8 @@ HWY_INLINE void with_rows(int64_t rows, const Run& run) {
   }
 }
 
-void dots(const AttentionTile& tile, const DotShape& shape, const float* const* blocks, const float* const* x, float* out, int64_t ld,
-          float* columns) {
+void dots(const AttentionTile& tile, const DotShape& shape, const float* const* blocks, const float* const* x, float* out,
+          int64_t ld, float* columns) {
   const float* keys[kKeyBlock];
   for (int64_t block = tile.begin / kKeyBlock * kKeyBlock; block < tile.end; block += kKeyBlock) {
     if (!any_sees(tile, 0, tile.n_rows, block, block + kKeyBlock)) continue;

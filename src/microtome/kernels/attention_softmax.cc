@@ -21,9 +21,11 @@ void softmax_backward_row(const QueryRow& row, const float* pattern, const float
   const int64_t n = std::max(0, row.end - row.begin);
   const float* p = pattern + row.begin;
   const float* grad = dpattern + row.begin;
-  const float dot = reduce(n, [](VF v, VF g) HWY_ATTR { return hn::Mul(v, g); }, p, grad);
+  const float dot = reduce(
+      n, [](VF v, VF g) HWY_ATTR { return hn::Mul(v, g); }, p, grad);
   const VF shift = hn::Set(F32(), dlse - dot);
-  map(n, [&](VF v, VF g) HWY_ATTR { return hn::Mul(v, hn::Add(g, shift)); }, dscores + row.begin, p, grad);
+  map(
+      n, [&](VF v, VF g) HWY_ATTR { return hn::Mul(v, hn::Add(g, shift)); }, dscores + row.begin, p, grad);
   std::fill(dscores, dscores + std::min(row.begin, row.end), 0.0f);
 }
 
@@ -32,7 +34,8 @@ void cap_backward_row(const QueryRow& row, float scale, float softcap, const flo
   const int64_t at = row.begin, n = std::max(0, row.end - row.begin);
   const VF by = hn::Set(d, scale);
   if (!(softcap > 0)) {
-    map(n, [&](VF g) HWY_ATTR { return hn::Mul(g, by); }, out + at, dscores + at);
+    map(
+        n, [&](VF g) HWY_ATTR { return hn::Mul(g, by); }, out + at, dscores + at);
     return;
   }
   const VF inverse = hn::Set(d, 1.0f / softcap), one = hn::Set(d, 1.0f);
@@ -42,7 +45,9 @@ void cap_backward_row(const QueryRow& row, float scale, float softcap, const flo
     return hn::IfThenElse(hn::Eq(g, hn::Zero(d)), g, value);  // a key hidden by an infinite bias
   };
   if (row.bias) {
-    map(n, [&](VF g, VF s, VF b) HWY_ATTR { return slope(g, hn::Sub(s, b)); }, out + at, dscores + at, scores + at, row.bias + at);
+    map(
+        n, [&](VF g, VF s, VF b) HWY_ATTR { return slope(g, hn::Sub(s, b)); }, out + at, dscores + at, scores + at,
+        row.bias + at);
   } else {
     map(n, slope, out + at, dscores + at, scores + at);
   }
@@ -73,8 +78,8 @@ void internal::attention_softmax_backward_row(const QueryRow& row, const float* 
   HWY_DYNAMIC_DISPATCH(softmax_backward_row)(row, pattern, dpattern, dlse, dscores);
 }
 
-void internal::attention_cap_backward_row(const QueryRow& row, float scale, float softcap, const float* scores, const float* dscores,
-                                          float* out) {
+void internal::attention_cap_backward_row(const QueryRow& row, float scale, float softcap, const float* scores,
+                                          const float* dscores, float* out) {
   HWY_DYNAMIC_DISPATCH(cap_backward_row)(row, scale, softcap, scores, dscores, out);
 }
 

@@ -75,7 +75,8 @@ HWY_INLINE void add_columns(int64_t rows, int64_t width, int64_t n, const float*
   }
 }
 
-void sums(const AttentionTile& tile, int64_t width, const float* const* blocks, const float* weights, int64_t ld, float* const* out) {
+void sums(const AttentionTile& tile, int64_t width, const float* const* blocks, const float* weights, int64_t ld,
+          float* const* out) {
   const float* keys[kKeyBlock];
   for (int64_t block = tile.begin / kKeyBlock * kKeyBlock; block < tile.end; block += kKeyBlock) {
     if (!internal::any_sees(tile, 0, tile.n_rows, block, block + kKeyBlock)) continue;
@@ -102,7 +103,8 @@ void sums(const AttentionTile& tile, int64_t width, const float* const* blocks, 
   }
 }
 
-void scatter(const AttentionTile& tile, int64_t width, const float* weights, int64_t ld, const float* const* x, float* const* blocks) {
+void scatter(const AttentionTile& tile, int64_t width, const float* weights, int64_t ld, const float* const* x,
+             float* const* blocks) {
   float* keys[kTileStep];
   for (int64_t j = tile.begin; j < tile.end; j += kTileStep) {
     const int64_t n = std::min(kTileStep, tile.end - j);
@@ -123,13 +125,13 @@ namespace microtome {
 HWY_EXPORT(sums);
 HWY_EXPORT(scatter);
 
-void internal::attention_sums(const AttentionTile& tile, int64_t width, const float* const* blocks, const float* weights, int64_t ld,
-                              float* const* out) {
+void internal::attention_sums(const AttentionTile& tile, int64_t width, const float* const* blocks, const float* weights,
+                              int64_t ld, float* const* out) {
   HWY_DYNAMIC_DISPATCH(sums)(tile, width, blocks, weights, ld, out);
 }
 
-void internal::attention_scatter(const AttentionTile& tile, int64_t width, const float* weights, int64_t ld, const float* const* x,
-                                 float* const* blocks) {
+void internal::attention_scatter(const AttentionTile& tile, int64_t width, const float* weights, int64_t ld,
+                                 const float* const* x, float* const* blocks) {
   HWY_DYNAMIC_DISPATCH(scatter)(tile, width, weights, ld, x, blocks);
 }
 

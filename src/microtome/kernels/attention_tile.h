@@ -16,8 +16,8 @@
 
 namespace microtome::internal {
 
-inline constexpr int64_t kTileStep = 6;       // rows that share registers
-inline constexpr int64_t kMaxTileRows = 96;   // a multiple of kTileStep
+inline constexpr int64_t kTileStep = 6;      // rows that share registers
+inline constexpr int64_t kMaxTileRows = 96;  // a multiple of kTileStep
 
 struct AttentionTile {
   const QueryRow* rows = nullptr;  // all with the same slots
@@ -48,8 +48,8 @@ inline bool any_sees(const AttentionTile& tile, int64_t i, int64_t n, int64_t be
 }
 
 // Writes out[i * ld + j] for the keys that row i sees, nothing else. columns: scratch [width][64], 64-byte aligned.
-void attention_dots(const AttentionTile& tile, const DotShape& shape, const float* const* blocks, const float* const* x, float* out,
-                    int64_t ld, float* columns);
+void attention_dots(const AttentionTile& tile, const DotShape& shape, const float* const* blocks, const float* const* x,
+                    float* out, int64_t ld, float* columns);
 
 // Adds to out[i][width], over the keys that row i sees.
 void attention_sums(const AttentionTile& tile, int64_t width, const float* const* blocks, const float* weights, int64_t ld,

@@ -12,21 +12,25 @@ HWY_BEFORE_NAMESPACE();
 namespace microtome::HWY_NAMESPACE {
 
 void add_range(int64_t n, const float* a, const float* b, float* y) {
-  map(n, [](VF v, VF w) HWY_ATTR { return hn::Add(v, w); }, y, a, b);
+  map(
+      n, [](VF v, VF w) HWY_ATTR { return hn::Add(v, w); }, y, a, b);
 }
 
 void multiply_range(int64_t n, const float* a, const float* b, float* y) {
-  map(n, [](VF v, VF w) HWY_ATTR { return hn::Mul(v, w); }, y, a, b);
+  map(
+      n, [](VF v, VF w) HWY_ATTR { return hn::Mul(v, w); }, y, a, b);
 }
 
 void scale_by_range(int64_t n, float factor, const float* x, float* y) {
   const VF by = hn::Set(F32(), factor);
-  map(n, [&](VF v) HWY_ATTR { return hn::Mul(v, by); }, y, x);
+  map(
+      n, [&](VF v) HWY_ATTR { return hn::Mul(v, by); }, y, x);
 }
 
 void add_scaled_range(int64_t n, float factor, const float* x, float* y) {
   const VF by = hn::Set(F32(), factor);
-  map(n, [&](VF v, VF sum) HWY_ATTR { return hn::MulAdd(v, by, sum); }, y, x, y);
+  map(
+      n, [&](VF v, VF sum) HWY_ATTR { return hn::MulAdd(v, by, sum); }, y, x, y);
 }
 
 void add_bias_rows(int64_t d, const float* x, const float* bias, float* y, int64_t begin, int64_t end) {
@@ -96,7 +100,9 @@ HWY_EXPORT(column_sums_range);
 HWY_EXPORT(transpose_range);
 
 void add(int64_t n, const float* a, const float* b, float* y) {
-  parallel_for(n, internal::kPieceValues, [&](int64_t i, int64_t e) { HWY_DYNAMIC_DISPATCH(add_range)(e - i, a + i, b + i, y + i); });
+  parallel_for(n, internal::kPieceValues, [&](int64_t i, int64_t e) {
+    HWY_DYNAMIC_DISPATCH(add_range)(e - i, a + i, b + i, y + i);
+  });
 }
 
 void multiply(int64_t n, const float* a, const float* b, float* y) {
@@ -118,7 +124,9 @@ void add_scaled(int64_t n, float factor, const float* x, float* y) {
 }
 
 void add_bias(int64_t rows, int64_t d, const float* x, const float* bias, float* y) {
-  parallel_for(rows, internal::piece_rows(d), [&](int64_t b, int64_t e) { HWY_DYNAMIC_DISPATCH(add_bias_rows)(d, x, bias, y, b, e); });
+  parallel_for(rows, internal::piece_rows(d), [&](int64_t b, int64_t e) {
+    HWY_DYNAMIC_DISPATCH(add_bias_rows)(d, x, bias, y, b, e);
+  });
 }
 
 void column_sums(int64_t rows, int64_t d, const float* x, float* sums) {

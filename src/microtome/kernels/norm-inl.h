@@ -15,7 +15,9 @@ HWY_BEFORE_NAMESPACE();
 namespace microtome::HWY_NAMESPACE {
 
 HWY_INLINE float mean_of(int64_t d, const float* x) {
-  return reduce(d, [](VF v) HWY_ATTR { return v; }, x) / static_cast<float>(d);
+  return reduce(
+             d, [](VF v) HWY_ATTR { return v; }, x) /
+         static_cast<float>(d);
 }
 
 HWY_INLINE float row_mean(const NormShape& s, const float* x) { return s.center ? mean_of(s.d, x) : 0.0f; }

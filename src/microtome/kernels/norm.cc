@@ -26,13 +26,17 @@ struct Normalized {
 template <class First>
 HWY_INLINE void affine_row(int64_t d, const First& first, const float* x, const float* gamma, const float* beta, float* y) {
   if (gamma && beta) {
-    map(d, [&](VF v, VF g, VF b) HWY_ATTR { return hn::MulAdd(first(v), g, b); }, y, x, gamma, beta);
+    map(
+        d, [&](VF v, VF g, VF b) HWY_ATTR { return hn::MulAdd(first(v), g, b); }, y, x, gamma, beta);
   } else if (gamma) {
-    map(d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(first(v), g); }, y, x, gamma);
+    map(
+        d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(first(v), g); }, y, x, gamma);
   } else if (beta) {
-    map(d, [&](VF v, VF b) HWY_ATTR { return hn::Add(first(v), b); }, y, x, beta);
+    map(
+        d, [&](VF v, VF b) HWY_ATTR { return hn::Add(first(v), b); }, y, x, beta);
   } else {
-    map(d, [&](VF v) HWY_ATTR { return first(v); }, y, x);
+    map(
+        d, [&](VF v) HWY_ATTR { return first(v); }, y, x);
   }
 }
 

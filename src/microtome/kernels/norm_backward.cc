@@ -23,12 +23,17 @@ void norm_backward_rows(const NormShape& s, const float* x, const float* gamma, 
     const VF mu = hn::Set(d, row_mean(s, row)), by = hn::Set(d, inverse);
     float sum = 0, dot;
     if (gamma) {
-      if (s.center) sum = reduce(s.d, [](VF g, VF w) HWY_ATTR { return hn::Mul(g, w); }, grad, gamma);
+      if (s.center)
+        sum = reduce(
+            s.d, [](VF g, VF w) HWY_ATTR { return hn::Mul(g, w); }, grad, gamma);
       dot = reduce(
           s.d, [&](VF v, VF g, VF w) HWY_ATTR { return hn::Mul(hn::Mul(g, w), hn::Mul(hn::Sub(v, mu), by)); }, row, grad, gamma);
     } else {
-      if (s.center) sum = reduce(s.d, [](VF g) HWY_ATTR { return g; }, grad);
-      dot = reduce(s.d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(g, hn::Mul(hn::Sub(v, mu), by)); }, row, grad);
+      if (s.center)
+        sum = reduce(
+            s.d, [](VF g) HWY_ATTR { return g; }, grad);
+      dot = reduce(
+          s.d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(g, hn::Mul(hn::Sub(v, mu), by)); }, row, grad);
     }
     const VF mean = hn::Set(d, sum / width), slope = hn::Set(d, dot / width);
     const auto gradient = [&](VF v, VF dn) HWY_ATTR {
@@ -36,7 +41,8 @@ void norm_backward_rows(const NormShape& s, const float* x, const float* gamma, 
       return hn::Mul(hn::NegMulAdd(n, slope, hn::Sub(dn, mean)), by);
     };
     if (gamma) {
-      map(s.d, [&](VF v, VF g, VF w) HWY_ATTR { return gradient(v, hn::Mul(g, w)); }, dx + r * s.d, row, grad, gamma);
+      map(
+          s.d, [&](VF v, VF g, VF w) HWY_ATTR { return gradient(v, hn::Mul(g, w)); }, dx + r * s.d, row, grad, gamma);
     } else {
       map(s.d, gradient, dx + r * s.d, row, grad);
     }
@@ -49,7 +55,8 @@ void norm_scale_backward_rows(const NormShape& s, const float* x, const float* s
   for (int64_t r = begin; r < end; ++r) {
     const float* row = x + r * s.d;
     const VF mu = hn::Set(d, row_mean(s, row)), by = hn::Set(d, dscale[r] / (scale[r] * static_cast<float>(s.d)));
-    map(s.d, [&](VF v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), by); }, dx + r * s.d, row);
+    map(
+        s.d, [&](VF v) HWY_ATTR { return hn::Mul(hn::Sub(v, mu), by); }, dx + r * s.d, row);
   }
 }
 
@@ -61,8 +68,10 @@ void norm_normalize_backward_rows(const NormShape& s, const float* x, const floa
     const float* grad = dn + r * s.d;
     const float inverse = 1.0f / scale[r];
     const VF mu = hn::Set(d, row_mean(s, row)), by = hn::Set(d, inverse), mean = hn::Set(d, row_mean(s, grad));
-    const float dot = reduce(s.d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(g, hn::Sub(v, mu)); }, row, grad);
-    map(s.d, [&](VF g) HWY_ATTR { return hn::Mul(hn::Sub(g, mean), by); }, dx + r * s.d, grad);
+    const float dot = reduce(
+        s.d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(g, hn::Sub(v, mu)); }, row, grad);
+    map(
+        s.d, [&](VF g) HWY_ATTR { return hn::Mul(hn::Sub(g, mean), by); }, dx + r * s.d, grad);
     dscale[r] = -dot * inverse * inverse;
   }
 }
@@ -81,9 +90,8 @@ template <int V>
 HWY_INLINE void gamma_columns(int64_t rows, int64_t d, const float* x, const float* mu, const float* inverse, const float* dy,
                               float* dgamma, int64_t c, int64_t width) {
   const F32 f;
-  const auto load = [&](const float* p, int v) HWY_ATTR {
-    return width == V * kLanes ? hn::LoadU(f, p + v * kLanes) : load_first(p, width, 0.0f);
-  };
+  const auto load = [&](const float* p, int v)
+                        HWY_ATTR { return width == V * kLanes ? hn::LoadU(f, p + v * kLanes) : load_first(p, width, 0.0f); };
   VF sum[V];
   MT_UNROLL for (int v = 0; v < V; ++v) sum[v] = hn::Zero(f);
   for (int64_t r = 0; r < rows; ++r) {
@@ -110,7 +118,8 @@ void norm_gamma_columns(int64_t rows, int64_t d, const float* x, const float* mu
     const float* row_mu = mu ? mu + first : nullptr;
     const float* row_inverse = mu ? inverse + first : nullptr;
     int64_t c = begin;
-    for (; c + 4 * kLanes <= end; c += 4 * kLanes) gamma_columns<4>(n, d, x + at, row_mu, row_inverse, dy + at, dgamma, c, 4 * kLanes);
+    for (; c + 4 * kLanes <= end; c += 4 * kLanes)
+      gamma_columns<4>(n, d, x + at, row_mu, row_inverse, dy + at, dgamma, c, 4 * kLanes);
     for (; c < end; c += kLanes) {
       gamma_columns<1>(n, d, x + at, row_mu, row_inverse, dy + at, dgamma, c, std::min(kLanes, end - c));
     }
@@ -120,9 +129,11 @@ void norm_gamma_columns(int64_t rows, int64_t d, const float* x, const float* mu
 void norm_affine_backward_rows(int64_t d, const float* gamma, const float* dy, float* dn, int64_t begin, int64_t end) {
   for (int64_t r = begin; r < end; ++r) {
     if (gamma) {
-      map(d, [](VF g, VF w) HWY_ATTR { return hn::Mul(g, w); }, dn + r * d, dy + r * d, gamma);
+      map(
+          d, [](VF g, VF w) HWY_ATTR { return hn::Mul(g, w); }, dn + r * d, dy + r * d, gamma);
     } else {
-      map(d, [](VF g) HWY_ATTR { return g; }, dn + r * d, dy + r * d);
+      map(
+          d, [](VF g) HWY_ATTR { return g; }, dn + r * d, dy + r * d);
     }
   }
 }

@@ -24,7 +24,8 @@ HWY_INLINE void rope_split(int64_t half, const float* x, const float* cos, const
   const F32 d;
   int64_t i = 0;
   for (; i + kLanes <= half; i += kLanes) {
-    const Turned t = turn(hn::LoadU(d, x + i), hn::LoadU(d, x + i + half), hn::LoadU(d, cos + i), hn::Mul(sign, hn::LoadU(d, sin + i)));
+    const Turned t =
+        turn(hn::LoadU(d, x + i), hn::LoadU(d, x + i + half), hn::LoadU(d, cos + i), hn::Mul(sign, hn::LoadU(d, sin + i)));
     hn::StoreU(t.a, d, y + i);
     hn::StoreU(t.b, d, y + i + half);
   }

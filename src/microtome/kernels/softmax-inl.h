@@ -36,7 +36,7 @@ HWY_INLINE double sum_exp(int64_t begin, int64_t end, const float* x, float larg
         for (int64_t i = 0; i < kLanes; ++i) lanes[i] = j + i >= begin && j + i < end ? x[j + i] : -kInfinity;
         v = hn::Load(d, lanes);
       }
-      const VF e = exp_vector(hn::Sub(v, shift));
+      const VF e = exp_below_88(hn::Sub(v, shift));
       sum = hn::Add(sum, e);
       keep(e, j, std::min(kLanes, end - j));
     }
@@ -57,7 +57,8 @@ HWY_INLINE float softmax_range(int64_t begin, int64_t end, const float* x, float
     n == kLanes ? hn::StoreU(e, d, y + j) : store_first(e, y + j, n);
   });
   const VF inverse = hn::Set(d, static_cast<float>(1.0 / sum));
-  map(end - begin, [&](VF e) HWY_ATTR { return hn::Mul(e, inverse); }, y + begin, y + begin);
+  map(
+      end - begin, [&](VF e) HWY_ATTR { return hn::Mul(e, inverse); }, y + begin, y + begin);
   std::fill(y, y + begin, 0.0f);
   return static_cast<float>(largest + std::log(sum));
 }

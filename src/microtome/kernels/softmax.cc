@@ -19,8 +19,10 @@ void softmax_backward_rows(int64_t d, const float* y, const float* dy, float* dx
   for (int64_t r = begin; r < end; ++r) {
     const float* p = y + r * d;
     const float* grad = dy + r * d;
-    const VF dot = hn::Set(F32(), reduce(d, [](VF v, VF g) HWY_ATTR { return hn::Mul(v, g); }, p, grad));
-    map(d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(v, hn::Sub(g, dot)); }, dx + r * d, p, grad);
+    const VF dot = hn::Set(F32(), reduce(
+                                      d, [](VF v, VF g) HWY_ATTR { return hn::Mul(v, g); }, p, grad));
+    map(
+        d, [&](VF v, VF g) HWY_ATTR { return hn::Mul(v, hn::Sub(g, dot)); }, dx + r * d, p, grad);
   }
 }
 
@@ -49,7 +51,8 @@ void cross_entropy_backward_rows(int64_t d, const float* x, const int32_t* targe
     const float high = static_cast<float>(lse[r]);
     const VF by = hn::Set(f, weight[r]), first = hn::Set(f, high), second = hn::Set(f, static_cast<float>(lse[r] - high));
     const float at_target = x[r * d + targets[r]];
-    map(d, [&](VF v) HWY_ATTR { return hn::Mul(by, exp_vector(hn::Sub(hn::Sub(v, first), second))); }, out, x + r * d);
+    map(
+        d, [&](VF v) HWY_ATTR { return hn::Mul(by, exp_vector(hn::Sub(hn::Sub(v, first), second))); }, out, x + r * d);
     out[targets[r]] = static_cast<float>(weight[r] * std::expm1(at_target - lse[r]));
   }
 }
@@ -76,7 +79,9 @@ void softmax_backward(int64_t rows, int64_t d, const float* y, const float* dy, 
 }
 
 void log_sum_exp(int64_t rows, int64_t d, const float* x, double* lse) {
-  parallel_for(rows, internal::piece_rows(d), [&](int64_t b, int64_t e) { HWY_DYNAMIC_DISPATCH(log_sum_exp_rows)(d, x, lse, b, e); });
+  parallel_for(rows, internal::piece_rows(d), [&](int64_t b, int64_t e) {
+    HWY_DYNAMIC_DISPATCH(log_sum_exp_rows)(d, x, lse, b, e);
+  });
 }
 
 void cross_entropy(int64_t rows, int64_t d, const float* x, const int32_t* targets, double* loss, double* lse) {
@@ -85,8 +90,8 @@ void cross_entropy(int64_t rows, int64_t d, const float* x, const int32_t* targe
   for (int64_t r = 0; r < rows; ++r) loss[r] = targets[r] < 0 ? 0.0 : row_lse[r] - static_cast<double>(x[r * d + targets[r]]);
 }
 
-void cross_entropy_backward(int64_t rows, int64_t d, const float* x, const int32_t* targets, const float* weight, const double* lse,
-                            float* dx) {
+void cross_entropy_backward(int64_t rows, int64_t d, const float* x, const int32_t* targets, const float* weight,
+                            const double* lse, float* dx) {
   parallel_for(rows, internal::piece_rows(d), [&](int64_t b, int64_t e) {
     HWY_DYNAMIC_DISPATCH(cross_entropy_backward_rows)(d, x, targets, weight, lse, dx, b, e);
   });

@@ -17,15 +17,17 @@ struct Columns4 {
 
 // 128-bit block b holds rows[4 b + r][c .. c + 4).
 HWY_INLINE VF load_row_blocks(const float* const* rows, int64_t r, int64_t c) {
-  const F32 d;
-#if HWY_MAX_BYTES == 64 && HWY_TARGET <= HWY_AVX3
-  const VF low = hn::OddEvenBlocks(hn::LoadDup128(d, rows[r + 4] + c), hn::LoadDup128(d, rows[r] + c));
-  const VF high = hn::OddEvenBlocks(hn::LoadDup128(d, rows[r + 12] + c), hn::LoadDup128(d, rows[r + 8] + c));
-  return hn::ConcatUpperLower(d, high, low);
+#if HWY_TARGET == HWY_AVX3
+  const hn::Half<F32> half;
+  const hn::Half<hn::Half<F32>> quarter;
+  const auto low = hn::Combine(half, hn::LoadU(quarter, rows[r + 4] + c), hn::LoadU(quarter, rows[r] + c));
+  const auto high = hn::Combine(half, hn::LoadU(quarter, rows[r + 12] + c), hn::LoadU(quarter, rows[r + 8] + c));
+  return hn::Combine(F32(), high, low);
 #elif HWY_TARGET == HWY_AVX2
-  return hn::ConcatUpperLower(d, hn::LoadDup128(d, rows[r + 4] + c), hn::LoadDup128(d, rows[r] + c));
+  const hn::Half<F32> half;
+  return hn::Combine(F32(), hn::LoadU(half, rows[r + 4] + c), hn::LoadU(half, rows[r] + c));
 #else
-  return hn::LoadU(d, rows[r] + c);
+  return hn::LoadU(F32(), rows[r] + c);
 #endif
 }
 
@@ -39,8 +41,10 @@ HWY_INLINE Columns4 load_columns(const float* const* rows, int64_t c) {
   const hn::RepartitionToWide<F32> pairs;
   const VF r0 = load_row_blocks(rows, 0, c), r1 = load_row_blocks(rows, 1, c);
   const VF r2 = load_row_blocks(rows, 2, c), r3 = load_row_blocks(rows, 3, c);
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1)), high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
-  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3)), high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1)),
+             high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3)),
+             high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
   return {hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)),
           hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23))};
 #endif

@@ -116,7 +116,8 @@ HWY_INLINE float max_of(int64_t n, const float* x) {
     largest = hn::Max(largest, hn::LoadU(d, x + i));
     second = hn::Max(second, hn::LoadU(d, x + i + kLanes));
   }
-  for (; i < n; i += kLanes) largest = hn::Max(largest, i + kLanes <= n ? hn::LoadU(d, x + i) : load_first(x + i, n - i, -kInfinity));
+  for (; i < n; i += kLanes)
+    largest = hn::Max(largest, i + kLanes <= n ? hn::LoadU(d, x + i) : load_first(x + i, n - i, -kInfinity));
   return hn::GetLane(hn::MaxOfLanes(d, hn::Max(largest, second)));
 }
 
@@ -127,25 +128,28 @@ inline bool has_nan(int64_t n, const float* x) {
   return false;
 }
 
-// e^x: 2^n e^r with n = round(x / ln 2), e^r = 1 + r + r^2 P(r) (minimax, 3e-9). 0 below -87.3, 2^127 above 88.
-HWY_INLINE VF exp_vector(VF x) {
+// e^x for x <= 88: 2^n e^r with n = round(x / ln 2), e^r = 1 + r + r^2 P(r) (minimax, 3e-9). 0 below -87.3.
+HWY_INLINE VF exp_below_88(VF x) {
   const F32 d;
   const I32 di;
-  const VF lowest = hn::Set(d, -87.33f), highest = hn::Set(d, 88.02969f);
-  const VF top = hn::IfThenElse(hn::Gt(x, highest), highest, x);
-  const VF magic = hn::Set(d, 12582912.0f);  // 1.5 * 2^23: leaves round(x) in the low bits
-  const VF shifted = hn::MulAdd(top, hn::Set(d, 1.44269504f), magic);
+  const VF magic = hn::Set(d, 12582912.0f + 127.0f);  // 1.5 * 2^23 leaves n in the low bits, 127 makes it an exponent
+  const VF shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), magic);
   const VF n = hn::Sub(shifted, magic);
-  const VF r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), top));
+  const VF r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
   VF p = hn::Set(d, 0.00138145383f);
   p = hn::MulAdd(p, r, hn::Set(d, 0.00836874545f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.041668389f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.166665211f));
   p = hn::MulAdd(p, r, hn::Set(d, 0.49999994f));
   p = hn::Add(hn::MulAdd(hn::Mul(r, r), p, r), hn::Set(d, 1.0f));
-  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
-  const VF scaled = hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
-  return hn::IfThenElse(hn::Lt(x, lowest), hn::Zero(d), hn::IfThenElse(hn::Eq(x, x), scaled, x));
+  const VF power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)), hn::Mul(p, power));
+}
+
+// e^x; 2^127 above 88.
+HWY_INLINE VF exp_vector(VF x) {
+  const VF highest = hn::Set(F32(), 88.02969f);
+  return exp_below_88(hn::IfThenElse(hn::Gt(x, highest), highest, x));
 }
 
 // x + x^3 P(x^2) (minimax, 1e-9) below .55, 1 - 2 / (e^2x + 1) above.
@@ -175,7 +179,7 @@ HWY_INLINE VF normal_cdf(VF x) {
   p = hn::MulAdd(p, a, hn::Set(d, -3.634911031e-02f));
   p = hn::MulAdd(p, a, hn::Set(d, -3.183071911e-01f));
   p = hn::MulAdd(p, a, hn::Set(d, -7.978847623e-01f));
-  const VF tail = hn::Mul(hn::Set(d, 0.5f), exp_vector(hn::Mul(a, p)));
+  const VF tail = hn::Mul(hn::Set(d, 0.5f), exp_below_88(hn::Mul(a, p)));
   const VF below = hn::IfThenElse(hn::Gt(a, hn::Set(d, 5.8f)), hn::Zero(d), tail);
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), below, hn::Sub(hn::Set(d, 1.0f), below));
 }
