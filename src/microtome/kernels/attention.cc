@@ -14,7 +14,7 @@ using internal::kMaxTileRows;
 using internal::kTileStep;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kTileFloats = int64_t{1} << 18;  // 1 MB: what scores of a tile take, unless kTileStep rows need more
+constexpr int64_t kTileFloats = int64_t{3} << 17;  // 1.5 MB: what scores of a tile take, unless kTileStep rows need more
 constexpr int64_t kBackwardBuffers = 3;            // scores, pattern, gradient
 
 int64_t padded(int64_t keys) { return (keys + kKeyBlock - 1) / kKeyBlock * kKeyBlock; }
