@@ -1,0 +1,19 @@
+// Server-sent events: one JSON value a frame. Pure.
+#pragma once
+
+#include <string>
+
+#include "microtome/base/json.h"
+
+namespace microtome::server {
+
+// JSON on one line has no newline, so one data line carries it.
+inline std::string sse_event(const Json& data) { return "data: " + dump_json(data) + "\n\n"; }
+
+// A comment: keeps the connection busy, clients skip it.
+inline std::string sse_comment(const std::string& text) { return ": " + text + "\n\n"; }
+
+// What ends an OpenAI stream.
+inline std::string sse_done() { return "data: [DONE]\n\n"; }
+
+}  // namespace microtome::server
