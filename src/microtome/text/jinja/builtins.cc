@@ -239,7 +239,7 @@ constexpr Named kFilters[] = {
     {"select", [](const Value& v, const Arguments& a, Meter& m) { return keep_if(v, a, false, true, m); }},
     {"selectattr", [](const Value& v, const Arguments& a, Meter& m) { return keep_if(v, a, true, true, m); }},
     {"string", [](const Value& v, const Arguments&, Meter& m) { return make_text(need_text(v, m)); }},
-    {"title", cased<Case::kTitle>},
+    {"title", cased<Case::kWords>},
     {"tojson", json},
     {"trim", stripped<true, true>},
     {"unique", unique},

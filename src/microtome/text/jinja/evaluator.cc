@@ -127,6 +127,7 @@ class Evaluator {
     if (s.condition) {
       std::vector<Value> kept;
       for (Value& each : items) {
+        meter_.step();
         scopes_.emplace_back();
         assign(s.targets, each);
         const bool keep = evaluate(*s.condition).truth();
@@ -137,6 +138,7 @@ class Evaluator {
     }
     if (items.empty()) return run_body(s.otherwise);
     for (size_t i = 0; i < items.size(); ++i) {
+      meter_.step();
       scopes_.emplace_back();
       scopes_.back().set("loop", loop_value(items, i));
       assign(s.targets, items[i]);

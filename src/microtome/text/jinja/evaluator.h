@@ -13,7 +13,7 @@
 namespace microtome::jinja {
 
 struct Limits {
-  int64_t steps = 5'000'000;         // expressions and statements
+  int64_t steps = 1'000'000;         // expressions, statements, rounds of loops
   int64_t bytes = int64_t{1} << 28;  // of all texts and lists made on the way
   int depth = 300;                   // of expressions, statements and macros within each other
 };

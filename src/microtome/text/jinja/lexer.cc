@@ -158,6 +158,14 @@ class Lexer {
       ++n;
       digits();
     }
+    if (n < rest().size() && (rest()[n] | 0x20) == 'e') {
+      const size_t sign = n + 1 < rest().size() && (rest()[n + 1] == '-' || rest()[n + 1] == '+') ? 1 : 0;
+      if (n + 1 + sign < rest().size() && is_digit(rest()[n + 1 + sign])) {
+        is_float = true;
+        n += 1 + sign;
+        digits();
+      }
+    }
     std::string text(rest().substr(0, n));
     std::erase(text, '_');
     push(is_float ? TokenKind::kFloat : TokenKind::kInteger, std::move(text));

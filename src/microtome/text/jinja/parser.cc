@@ -86,6 +86,8 @@ class Parser {
       for (auto& statement : body({"endgeneration"})) out.push_back(std::move(statement));
       return end("endgeneration");
     }
+    const std::string& word = in_.peek().text;
+    if (word.starts_with("end") || word == "else" || word == "elif") in_.unexpected("a statement that begins");
     if (in_.peek().kind == TokenKind::kName) in_.unsupported(fmt::format("the statement \"{}\"", printable(in_.peek().text, 40)));
     in_.unexpected("a statement");
   }

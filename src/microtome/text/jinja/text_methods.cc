@@ -57,7 +57,8 @@ MarkedText change_case(const MarkedText& text, Case to) {
       changed = bytes.substr(at, 1);
     }
     out.append(changed, text.is_input_at(at));
-    first = to == Case::kTitle && c.kind != CharClass::kLetter;
+    const bool opens = is_space(c) || (c.length == 1 && std::string_view("-({[<").find(bytes[at]) != std::string_view::npos);
+    first = (to == Case::kTitle && c.kind != CharClass::kLetter) || (to == Case::kWords && opens);
     at += c.length;
   }
   return out;

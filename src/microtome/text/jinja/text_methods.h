@@ -9,7 +9,9 @@
 
 namespace microtome::jinja {
 
-enum class Case { kUpper, kLower, kTitle, kCapitalize };
+// kTitle is Python's str.title: a word begins after anything but a letter. kWords is Jinja's filter title: after white space
+// or one of -({[<
+enum class Case { kUpper, kLower, kTitle, kWords, kCapitalize };
 // By code point (a character that becomes two, as ß does, is left alone).
 MarkedText change_case(const MarkedText& text, Case to);
 
