@@ -35,7 +35,7 @@ Json last_event(Json result) {
 
 // A command that computes one JSON value: as the answer, or as the last event after those of its progress.
 HttpResponse compute(Call& call, std::function<Json(const api::Context&)> work) {
-  const auto run = [context = call.context(), work = std::move(work)](Job& job) mutable {
+  auto run = [context = call.context(), work = std::move(work)](Job& job) mutable {
     context.progress = &job.progress();
     return work(context);
   };

@@ -21,7 +21,7 @@ const char* type_of(int status) {
 
 ErrorAnswer answer(int status, const std::string& message, const std::string& param = {}, HeaderList headers = {}) {
   Json error{{"type", type_of(status)}, {"message", message}, {"param", param.empty() ? Json() : Json(param)}, {"code", Json()}};
-  return {status, {{"error", std::move(error)}}, std::move(headers)};
+  return {status, dump_json({{"error", std::move(error)}}), std::move(headers)};
 }
 
 int status_of(ErrorKind kind) {
@@ -58,7 +58,7 @@ ErrorAnswer describe(const std::exception_ptr& error) {
 
 HttpResponse error_response(const std::exception_ptr& error) {
   ErrorAnswer a = describe(error);
-  return {.status = a.status, .headers = std::move(a.headers), .body = dump_json(a.body)};
+  return {.status = a.status, .headers = std::move(a.headers), .body = std::move(a.body)};
 }
 
 HttpResponse error_response(const HttpError& error) { return error_response(std::make_exception_ptr(error)); }

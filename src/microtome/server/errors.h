@@ -6,7 +6,6 @@
 #include <exception>
 #include <stdexcept>
 
-#include "microtome/base/json.h"
 #include "microtome/server/http_message.h"
 
 namespace microtome::server {
@@ -27,7 +26,7 @@ class HttpError : public std::runtime_error {
 
 struct ErrorAnswer {
   int status = 500;
-  Json body;  // {"error": ...}
+  std::string body;  // {"error": ...} as JSON, on one line
   HeaderList headers;
 };
 

@@ -50,7 +50,7 @@ void pump(Ticket& ticket, std::string event, StreamWriter& writer) {
   try {
     ticket.rethrow();
   } catch (...) {
-    writer.write(sse_event(describe(std::current_exception()).body));
+    writer.write(sse_line(describe(std::current_exception()).body));
   }
 }
 

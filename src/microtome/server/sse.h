@@ -7,8 +7,9 @@
 
 namespace microtome::server {
 
-// JSON on one line has no newline, so one data line carries it.
-inline std::string sse_event(const Json& data) { return "data: " + dump_json(data) + "\n\n"; }
+// `json`: dumped on one line, so that one data line carries it.
+inline std::string sse_line(const std::string& json) { return "data: " + json + "\n\n"; }
+inline std::string sse_event(const Json& data) { return sse_line(dump_json(data)); }
 
 // A comment: keeps the connection busy, clients skip it.
 inline std::string sse_comment(const std::string& text) { return ": " + text + "\n\n"; }
