@@ -89,7 +89,7 @@ struct Source {
 
   void check(int64_t n_sequences, int64_t n_heads, int64_t n_width, const std::vector<SelectedRow>& rows, const Edit& edit) const {
     const auto fits = [](int64_t have, int64_t want) { return have == 1 || have == want; };
-    bool good = fits(size[0], n_sequences) && fits(heads(), n_heads) && (fits(size[3], n_width) || (pattern && size[3] <= n_width));
+    bool good = fits(size[0], n_sequences) && fits(heads(), n_heads) && (fits(size[3], n_width) || (pattern && (size[3] <= n_width || size[0] > 1)));
     for (const SelectedRow& r : rows) good = good && (positions() == 1 || positions() == r.positions || size[0] > 1);
     if (!good)
       throw Error(ErrorKind::kInvalidArgument,

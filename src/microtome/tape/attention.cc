@@ -31,7 +31,9 @@ struct TaskRows {
   std::vector<QueryRow> rows;
   std::vector<int64_t> index;  // (row of the pass) * H + head
 
-  TaskRows(const AttentionLayout& layout, const Task& t, const float* q) {
+  // `every_key`: all keys held, visible or not. After the scores invisible ones are -inf and then 0: they change no bit, unless an
+  // edit gave them a value.
+  TaskRows(const AttentionLayout& layout, const Task& t, const float* q, bool every_key = false) {
     const SequenceRows& s = layout.sequences[t.sequence];
     const int64_t g = layout.group();
     for (int64_t h = t.kv_head * g; h < (t.kv_head + 1) * g; ++h)
@@ -40,8 +42,8 @@ struct TaskRows {
         QueryRow row;
         row.q = q ? q + at * layout.shape.d : nullptr;
         row.slots = s.slots.empty() || s.slots[i].empty() ? nullptr : s.slots[i].data();
-        row.begin = s.begin[i];
-        row.end = s.end[i];
+        row.begin = every_key ? 0 : s.begin[i];
+        row.end = every_key ? static_cast<int32_t>(s.n_slots) : s.end[i];
         rows.push_back(row);
         index.push_back(at);
       }
@@ -164,13 +166,14 @@ struct ScoreArray {
   float* at(float* base, int64_t head, int64_t row) const { return base + (head * rows + row) * ld; }
 };
 
-// Calls fn(kv_head, head, QueryRows of that head's rows) for every query head, in parallel over key/value heads.
+// Calls fn(kv_head, head, QueryRows of that head's rows) for every query head, in parallel over key/value heads. Without q, the
+// rows see every key.
 template <class Fn>
 void for_each_head(const AttentionLayout& layout, int sequence, const float* q, Fn&& fn) {
   const SequenceRows& s = layout.sequences[sequence];
   parallel_for(layout.n_kv_heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t kv_head = begin; kv_head < end; ++kv_head) {
-      const TaskRows rows(layout, {sequence, kv_head, 0, s.rows()}, q);
+      const TaskRows rows(layout, {sequence, kv_head, 0, s.rows()}, q, q == nullptr);
       for (int64_t g = 0; g < layout.group(); ++g) fn(kv_head, kv_head * layout.group() + g, rows, g * s.rows());
     }
   });
@@ -228,10 +231,6 @@ Value attention_pattern(Tape* tape, const OpContext& ctx, AttentionLayoutPtr lay
   Tensor pattern = scores.data.clone(ctx.arena);
   for_each_head(*layout, sequence, nullptr, [&](int64_t, int64_t head, const TaskRows& rows, int64_t first) {
     ctx.kernels.attention_softmax(rows.rows.data() + first, s.rows(), array.at(pattern.f32(), head, 0), array.ld, nullptr);
-    for (int64_t i = 0; i < s.rows(); ++i) {
-      float* row = array.at(pattern.f32(), head, i);
-      std::fill(row + s.end[i], row + array.ld, 0.0f);
-    }
   });
   if (!tape || scores.node < 0) return pattern;
   return tape->record(pattern, [tape, ctx, layout, sequence, array, pattern, node = scores.node](const Tensor& dpattern) {
@@ -276,7 +275,7 @@ Value attention_apply(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
         for (int64_t kv_head = begin; kv_head < end; ++kv_head) {
           BlockGradients blocks(ctx, *layout, s, false, true);
           const auto scratch = scratch_for(ctx, *layout);
-          const TaskRows rows(*layout, {static_cast<int>(sequence), kv_head, 0, s.rows()}, nullptr);
+          const TaskRows rows(*layout, {static_cast<int>(sequence), kv_head, 0, s.rows()}, nullptr, true);
           const auto dz_rows = rows.pointers(dz.f32(), dv);
           for (int64_t g = 0; g < layout->group(); ++g) {
             const int64_t head = kv_head * layout->group() + g, first = g * s.rows();

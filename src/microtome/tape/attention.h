@@ -49,7 +49,7 @@ Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
 // One sequence's scores [H, rows, n_slots], -inf where not visible. Sequences with slot lists are refused (Unsupported).
 Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& q, const Value& k);
 
-// Softmax over the visible keys, 0 elsewhere.
+// Softmax over all keys held: 0 where the score is -inf.
 Value attention_pattern(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& scores);
 
 // patterns[s] [H, rows of s, n_slots] -> z [rows, H, dv].
