@@ -88,11 +88,14 @@ export function highOf(lens: Lens, measure: Measure, followed: boolean): number 
 
 export interface LensLayout { x0: number; y0: number; cw: number; ch: number; cols: number; rows: number; width: number; height: number }
 
+/** Columns narrower than this have their token written upright. */
+const UPRIGHT = 38;
+
 /** A layout for all rows and the given columns; columns share the width, and never get wider than `widest`. */
 export function lensLayout(rows: number, cols: number, width: number, rowHeight: number, widest = 96): LensLayout {
-  const x0 = 34, right = 2;
+  const x0 = 34, right = 6;
   const cw = Math.min(widest, (width - x0 - right) / Math.max(1, cols));
-  const labels = cw >= 26 ? 26 : 62;
+  const labels = cw >= UPRIGHT ? 26 : 62;
   const y0 = 17;
   return { x0, y0, cw, ch: rowHeight, cols, rows, width, height: y0 + rows * rowHeight + labels };
 }
@@ -161,7 +164,7 @@ function axes({ lens, layout: l, palette, columns }: LensPicture): Mark[] {
   marks.push({ kind: 'text', x: l.x0 - 6, y: 11, text: 'layer', fill: palette.muted, size: 10, anchor: 'end' });
   marks.push({ kind: 'text', x: l.x0 - 6, y: bottom + 17, text: 'token', fill: palette.muted, size: 10, anchor: 'end' });
   marks.push(line(l.x0, bottom + 1.5, l.x0 + columns.length * l.cw, bottom + 1.5, palette.line));
-  const upright = l.cw < 26;
+  const upright = l.cw < UPRIGHT;
   const thin = Math.max(1, Math.ceil(9 / l.cw));
   columns.forEach((column, i) => {
     if (i % thin) return;

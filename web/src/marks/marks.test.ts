@@ -102,7 +102,7 @@ describe('lens map', () => {
   test('text that does not fit is cut or left out', () => {
     expect(fitted('Lisbon', 100, 10)).toBe('Lisbon');
     expect(fitted('Lisbon', 30, 10)).toBe('Lisb…');
-    expect(fitted('Lisbon', 12, 10)).toBe('');
+    expect(fitted('Lisbon', 20, 10)).toBe('');
   });
 });
 

@@ -22,12 +22,12 @@ export function line(x1: number, y1: number, x2: number, y2: number, stroke: str
   return { kind: 'path', d: `M${round(x1)} ${round(y1)}L${round(x2)} ${round(y2)}`, stroke, width, dash };
 }
 
-/** The part of `text` that fits into `width`, cut with an ellipsis; empty if not even two characters fit. */
+/** The part of `text` that fits into `width`, cut with an ellipsis; empty if not even three characters would be left. */
 export function fitted(text: string, width: number, size: number): string {
   const room = Math.floor(width / (size * MONO_ADVANCE));
   const characters = [...text];
   if (characters.length <= room) return text;
-  return room < 3 ? '' : `${characters.slice(0, room - 1).join('')}…`;
+  return room < 4 ? '' : `${characters.slice(0, room - 1).join('')}…`;
 }
 
 export function round(x: number): number {

@@ -6,7 +6,7 @@ import { client } from '../api/client';
 import * as types from '../api/types';
 import { exactBody, lensBody, patternsBody, subjectOf, type Subject } from '../api/requests';
 import { TOP } from '../api/recorded_requests';
-import { depthOf } from '../marks/lens';
+import { depthOf, visibleColumns } from '../marks/lens';
 import { decodePatterns, type Patterns } from '../marks/patterns';
 import experiment from '../experiment.json';
 import { Query } from './query.svelte';
@@ -121,9 +121,11 @@ class App {
       for (const left of [this.lens, this.edited]) left.stop();
       return;
     }
-    const known = this.tokenize.data?.ids.length ?? 0;
-    const length = known + generated.length;
-    const positions = length > LONG && this.columns.length && this.columns.length < length ? this.columns : 'all' as const;
+    // A text that may be long is counted first: what to ask for depends on its length.
+    if (this.s.prompt.length > LONG && (!live || this.tokenize.busy)) return;
+    const length = (this.tokenize.data?.ids.length ?? 0) + generated.length;
+    const shown = this.columns.at(-1) === length - 1 || this.s.range ? this.columns : visibleColumns(length, this.s.range, 700);
+    const positions = length > LONG && shown.length < length ? shown : 'all' as const;
     const lens = (e: types.Edit[]) => withModel(lensBody(subject, { positions, top: TOP, target: follow, allPoints }, e), this.s.model);
     this.lens.ask(lens([]));
     if (edits.length) this.edited.ask(lens(edits));
@@ -147,8 +149,10 @@ class App {
         this.model = health.model ?? this.model;
         if (health.status === 'ok' && this.server !== 'ok') Query.epoch++;
         this.server = health.status;
-      } catch {
-        this.server = 'absent';
+      } catch (error) {
+        // A server at work may be slow to answer; one that refuses is gone.
+        const slow = error instanceof DOMException && error.name === 'TimeoutError';
+        if (!slow || this.server !== 'ok') this.server = 'absent';
       }
       this.asked = true;
       await new Promise((done) => setTimeout(done, this.server === 'ok' ? 10_000 : 1000));
