@@ -1,5 +1,10 @@
-# Fuzzing: with -DMICROTOME_FUZZ=ON the whole build is instrumented, which takes clang and a build folder of its own; `make
-# fuzz` makes it. Included before the first target, because it sets the compiler's flags; fuzz/CMakeLists.txt adds the programs.
+# Fuzzers: fuzz/<name>.cc -> one libFuzzer program fuzz_<name>, with the whole of microtome instrumented.
+#
+#   include(cmake/Fuzz.cmake)                            # before the first target: it sets the compiler's flags
+#   microtome_fuzzer(formats_gguf microtome_formats)     # fuzz/formats_gguf.cc, then what it links
+#
+# Only with -DMICROTOME_FUZZ=ON, clang and a build folder of its own (`make fuzz` sees to it); else nothing is added. Seeds lie
+# in fuzz/seeds/<name>/. The target `fuzzers` builds them all.
 option(MICROTOME_FUZZ "Build the fuzzers (needs clang)" OFF)
 
 if(MICROTOME_FUZZ)
@@ -9,4 +14,15 @@ if(MICROTOME_FUZZ)
   # -O1: the instrumented SIMD kernels take minutes a file at -O2.
   add_compile_options(-O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+  add_custom_target(fuzzers)
 endif()
+
+function(microtome_fuzzer NAME)
+  if(NOT MICROTOME_FUZZ)
+    return()
+  endif()
+  add_executable(fuzz_${NAME} ${CMAKE_SOURCE_DIR}/fuzz/${NAME}.cc)
+  target_link_libraries(fuzz_${NAME} PRIVATE ${ARGN})
+  target_link_options(fuzz_${NAME} PRIVATE -fsanitize=fuzzer)
+  add_dependencies(fuzzers fuzz_${NAME})
+endfunction()
