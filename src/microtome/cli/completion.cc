@@ -22,7 +22,7 @@ std::vector<std::pair<CommandEntry, OptionSet>> described_commands(std::vector<s
 }
 
 // In single quotes, for the shell.
-std::string quoted(const std::string& text) {
+std::string shell_quoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
   return out + "'";
@@ -94,19 +94,19 @@ std::string zsh_script(const Described& all) {
       "  if (( CURRENT == 2 )); then\n"
       "    local -a commands\n"
       "    commands=(\n";
-  for (const auto& [entry, options] : all) out += "      " + quoted(std::string(entry.name) + ":" + zsh_words(entry.summary)) + "\n";
+  for (const auto& [entry, options] : all) out += "      " + shell_quoted(std::string(entry.name) + ":" + zsh_words(entry.summary)) + "\n";
   out += "    )\n    _describe command commands\n    return\n  fi\n  local command=$words[2]\n  shift words; (( CURRENT-- ))\n  case $command in\n";
   for (const auto& [entry, options] : all) {
     out += fmt::format("    {}) _arguments --help'[this command and its examples]'", entry.name);
     for (const OptionSet::Option& o : options.options()) {
       if (o.positional) {
         const char* what = o.name == "MODEL" ? ":model:_microtome_models" : o.name == "SHELL" ? ":shell:(bash zsh fish)" : ":name:";
-        out += std::string(" ") + quoted(what);
+        out += std::string(" ") + shell_quoted(what);
         continue;
       }
       std::string spec = (o.repeatable ? "*" : "") + o.name + "[" + zsh_words(o.help) + "]";
       if (!o.value.empty()) spec += ":" + zsh_words(o.value) + ":" + (!o.choices.empty() ? fmt::format("({})", fmt::join(o.choices, " ")) : o.kind == Value::kFile ? "_files" : "");
-      out += " " + quoted(spec);
+      out += " " + shell_quoted(spec);
     }
     out += " ;;\n";
   }
@@ -119,13 +119,13 @@ std::string fish_script(const Described& all) {
       "complete -c microtome -f\n";
   std::string models;
   for (const auto& [entry, options] : all) {
-    out += fmt::format("complete -c microtome -n __fish_use_subcommand -a {} -d {}\n", entry.name, quoted(entry.summary));
+    out += fmt::format("complete -c microtome -n __fish_use_subcommand -a {} -d {}\n", entry.name, shell_quoted(entry.summary));
     const std::string condition = fmt::format("complete -c microtome -n '__fish_seen_subcommand_from {}'", entry.name);
     if (takes_model(options)) models += (models.empty() ? "" : " ") + std::string(entry.name);
     for (const OptionSet::Option& o : options.options()) {
       if (o.positional) continue;
-      out += condition + " -l " + o.name.substr(2) + " -d " + quoted(o.help);
-      if (!o.choices.empty()) out += " -x -a " + quoted(fmt::format("{}", fmt::join(o.choices, " ")));
+      out += condition + " -l " + o.name.substr(2) + " -d " + shell_quoted(o.help);
+      if (!o.choices.empty()) out += " -x -a " + shell_quoted(fmt::format("{}", fmt::join(o.choices, " ")));
       else if (o.kind == Value::kFile) out += " -r -F";
       else if (!o.value.empty()) out += " -x";
       out += "\n";
