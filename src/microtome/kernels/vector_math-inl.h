@@ -146,9 +146,9 @@ HWY_INLINE VF exp_below_88(VF x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -87.33f)), hn::Mul(p, power));
 }
 
-// e^x; 2^127 above 88.
+// e^x; e^87.3 above 87.3, so that 1 / (1 + e^x) is never subnormal (and slow).
 HWY_INLINE VF exp_vector(VF x) {
-  const VF highest = hn::Set(F32(), 88.02969f);
+  const VF highest = hn::Set(F32(), 87.3f);
   return exp_below_88(hn::IfThenElse(hn::Gt(x, highest), highest, x));
 }
 
