@@ -20,11 +20,13 @@ function standIn(): Plugin {
 
 /** The licences of what is shipped inside the bundle, beside it. */
 function licences(): Plugin {
-  const shipped = { 'svelte': 'LICENSE.md', '@fontsource/ibm-plex-sans': 'LICENSE', '@fontsource/ibm-plex-mono': 'LICENSE' };
+  const shipped = { svelte: 'LICENSE.md', '@fontsource/ibm-plex-sans': 'LICENSE', '@fontsource/ibm-plex-mono': 'LICENSE' };
   return {
     name: 'licences',
     generateBundle() {
-      const texts = Object.entries(shipped).map(([name, file]) => `${name}\n\n${readFileSync(`node_modules/${name}/${file}`, 'utf8')}`);
+      const texts = Object.entries(shipped).map(
+        ([name, file]) => `${name}\n\n${readFileSync(`node_modules/${name}/${file}`, 'utf8')}`,
+      );
       this.emitFile({ type: 'asset', fileName: 'licenses.txt', source: texts.join('\n\n----\n\n') });
     },
   };

@@ -15,7 +15,10 @@ const began = Date.now();
 const loading = () => Date.now() - began < 1000 * Number(process.env.MOCK_LOADING ?? 0);
 
 class Refused extends Error {
-  constructor(status, message, param = null) { super(message); Object.assign(this, { status, param }); }
+  constructor(status, message, param = null) {
+    super(message);
+    Object.assign(this, { status, param });
+  }
 }
 
 function json(res, status, value) {
@@ -36,10 +39,12 @@ async function read(req) {
 function tokensFor(body) {
   const tokens = tokensOf({ ...body, prompt: body.prompt ?? '' });
   if (!tokens.length) throw new Refused(400, 'prompt: it is empty; give at least one token', 'prompt');
-  if (tokens.length > CONFIG.context) throw new Refused(413, `prompt: ${tokens.length} tokens, the model holds ${CONFIG.context}; shorten it`, 'prompt');
+  if (tokens.length > CONFIG.context)
+    throw new Refused(413, `prompt: ${tokens.length} tokens, the model holds ${CONFIG.context}; shorten it`, 'prompt');
   for (const e of body.edits ?? []) {
     const layer = Number(/^blocks\.(\d+)\./.exec(e.site)?.[1] ?? -1);
-    if (layer < 0 || layer >= CONFIG.n_layers) throw new Refused(422, `edits: site "${e.site}" does not exist; the layers are 0 to ${CONFIG.n_layers - 1}`, 'edits');
+    if (layer < 0 || layer >= CONFIG.n_layers)
+      throw new Refused(422, `edits: site "${e.site}" does not exist; the layers are 0 to ${CONFIG.n_layers - 1}`, 'edits');
   }
   return tokens;
 }
@@ -47,7 +52,12 @@ function tokensFor(body) {
 function lens(body) {
   const tokens = tokensFor(body);
   const names = points(body['all-points']);
-  const positions = body.positions === 'last' ? [tokens.length - 1] : body.positions === 'all' || !body.positions ? tokens.map((_, i) => i) : String(body.positions).split(',').map(Number);
+  const positions =
+    body.positions === 'last'
+      ? [tokens.length - 1]
+      : body.positions === 'all' || !body.positions
+        ? tokens.map((_, i) => i)
+        : String(body.positions).split(',').map(Number);
   const how = { top: body.top ?? 5, target: body.target, edits: body.edits ?? [] };
   const cells = names.map((_, i) => positions.map((p) => cell(tokens, p, i / (names.length - 1), how)));
   return { model: MODEL, tokens, points: names, positions, cells };
@@ -62,7 +72,11 @@ function patterns(body) {
   const bytes = Buffer.alloc(layers.length * CONFIG.n_heads * T * T);
   layers.forEach((layer, i) => {
     for (let head = 0; head < CONFIG.n_heads; head++) {
-      pattern(tokens, layer, head, edits).forEach((row, q) => row.forEach((v, k) => { bytes[((i * CONFIG.n_heads + head) * T + q) * T + k] = Math.round(v * 255); }));
+      pattern(tokens, layer, head, edits).forEach((row, q) =>
+        row.forEach((v, k) => {
+          bytes[((i * CONFIG.n_heads + head) * T + q) * T + k] = Math.round(v * 255);
+        }),
+      );
     }
   });
   return { n_layers: CONFIG.n_layers, n_heads: CONFIG.n_heads, tokens, layers, patterns: bytes.toString('base64') };
@@ -70,7 +84,8 @@ function patterns(body) {
 
 async function run(body, req, res) {
   const tokens = tokensFor(body);
-  const prompt_ids = tokens.map((t) => t.id), ids = [];
+  const prompt_ids = tokens.map((t) => t.id),
+    ids = [];
   const names = points(body['all-points']);
   const how = { top: body.top ?? 5, target: body.target, edits: body.edits ?? [] };
   let gone = false;
@@ -87,15 +102,42 @@ async function run(body, req, res) {
     if (body.stream) res.write(`data: ${JSON.stringify({ ...next, index, top, lens: column })}\n\n`);
     await new Promise((done) => setTimeout(done, Number(process.env.MOCK_TOKEN_MS ?? 30)));
   }
-  const result = { model: MODEL, prompt_ids, ids, text, finish: 'length', timing: { prompt_s: 0.05, decode_s: ids.length * 0.03, decode_tokens_per_s: 33.3 } };
+  const result = {
+    model: MODEL,
+    prompt_ids,
+    ids,
+    text,
+    finish: 'length',
+    timing: { prompt_s: 0.05, decode_s: ids.length * 0.03, decode_tokens_per_s: 33.3 },
+  };
   if (!body.stream) return json(res, 200, result);
   if (!gone) res.end(`data: ${JSON.stringify({ done: true, ...result })}\n\n`);
 }
 
 const commands = {
-  models: () => ({ models: [{ name: MODEL, path: 'SmolLM2-135M-Instruct.Q4_1.gguf', family: 'llama', parameters: 134515008, bytes: 98362432, license: 'Apache-2.0', sha256: '0'.repeat(64) }] }),
-  inspect: () => ({ model: MODEL, config: CONFIG, tensors: [], sites: points(true).map((name) => ({ name, shape: ['T', CONFIG.d_model] })) }),
-  tokenize: (body) => { const t = body.chat ? tokensOf(body) : tokenize(body.prompt ?? ''); return { ids: t.map((x) => x.id), tokens: t.map((x) => x.text) }; },
+  models: () => ({
+    models: [
+      {
+        name: MODEL,
+        path: 'SmolLM2-135M-Instruct.Q4_1.gguf',
+        family: 'llama',
+        parameters: 134515008,
+        bytes: 98362432,
+        license: 'Apache-2.0',
+        sha256: '0'.repeat(64),
+      },
+    ],
+  }),
+  inspect: () => ({
+    model: MODEL,
+    config: CONFIG,
+    tensors: [],
+    sites: points(true).map((name) => ({ name, shape: ['T', CONFIG.d_model] })),
+  }),
+  tokenize: (body) => {
+    const t = body.chat ? tokensOf(body) : tokenize(body.prompt ?? '');
+    return { ids: t.map((x) => x.id), tokens: t.map((x) => x.text) };
+  },
   lens,
   patterns,
 };
@@ -114,11 +156,21 @@ export async function handle(req, res) {
     json(res, 200, commands[name](body));
   } catch (error) {
     if (!(error instanceof Refused)) console.error(error);
-    json(res, error.status ?? 500, { error: { type: 'invalid_request_error', message: error.message, param: error.param ?? null } });
+    json(res, error.status ?? 500, {
+      error: { type: 'invalid_request_error', message: error.message, param: error.param ?? null },
+    });
   }
 }
 
-const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2', '.txt': 'text/plain', '.json': 'application/json' };
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+  '.woff2': 'font/woff2',
+  '.txt': 'text/plain',
+  '.json': 'application/json',
+};
 
 async function page(req, res) {
   const path = normalize(new URL(req.url, 'http://localhost').pathname).replace(/^(\.\.[/\\])+/, '');
@@ -132,7 +184,9 @@ async function page(req, res) {
 }
 
 export function serve(port = 0) {
-  const server = createServer((req, res) => (req.url.startsWith('/api/') || req.url === '/healthz' ? handle(req, res) : page(req, res)));
+  const server = createServer((req, res) =>
+    req.url.startsWith('/api/') || req.url === '/healthz' ? handle(req, res) : page(req, res),
+  );
   return new Promise((done) => server.listen(port, '127.0.0.1', () => done(server)));
 }
 

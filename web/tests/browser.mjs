@@ -6,7 +6,16 @@ import { chromium } from 'playwright-core';
 
 export const URL_BASE = process.env.MICROTOME_URL.replace(/\/$/, '');
 export const experiment = JSON.parse(readFileSync(new URL('../src/experiment.json', import.meta.url), 'utf8'));
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
 // A busy machine is slow, not wrong.
 export const PATIENCE = 30_000;
 
@@ -23,7 +32,9 @@ export function onPage(name, options, body) {
     page.setDefaultTimeout(PATIENCE);
     const faults = [];
     page.on('pageerror', (e) => faults.push(e.stack));
-    page.on('request', (r) => { if (!r.url().startsWith(URL_BASE) && !/^(blob|data):/.test(r.url())) faults.push(`asked for ${r.url()}`); });
+    page.on('request', (r) => {
+      if (!r.url().startsWith(URL_BASE) && !/^(blob|data):/.test(r.url())) faults.push(`asked for ${r.url()}`);
+    });
     try {
       await body(page);
       assert.deepEqual(faults, []);
@@ -42,7 +53,9 @@ export async function live(page) {
 
 /** Until `check` holds in the page; a message says what was waited for. */
 export async function until(page, what, check, argument) {
-  await page.waitForFunction(check, argument).catch((e) => { throw new Error(`waited for: ${what}\n${e.message}`); });
+  await page.waitForFunction(check, argument).catch((e) => {
+    throw new Error(`waited for: ${what}\n${e.message}`);
+  });
 }
 
 /** Colours `[r, g, b]` inside each cell of a lens map: points × columns, read off the canvas itself. */
@@ -52,11 +65,14 @@ export function lensPixels(page, part = 'lens') {
     const l = JSON.parse(canvas.dataset.layout);
     const c = canvas.getContext('2d');
     const ratio = canvas.width / parseFloat(canvas.style.width);
-    return Array.from({ length: l.rows }, (_, point) => Array.from({ length: l.cols }, (_, column) => {
-      // Near the right edge, clear of the text and of the rounded corner.
-      const x = l.x0 + (column + 1) * l.cw - 4, y = l.y0 + (l.rows - 1 - point) * l.ch + l.ch / 2;
-      return [...c.getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data.slice(0, 3)];
-    }));
+    return Array.from({ length: l.rows }, (_, point) =>
+      Array.from({ length: l.cols }, (_, column) => {
+        // Near the right edge, clear of the text and of the rounded corner.
+        const x = l.x0 + (column + 1) * l.cw - 4,
+          y = l.y0 + (l.rows - 1 - point) * l.ch + l.ch / 2;
+        return [...c.getImageData(Math.round(x * ratio), Math.round(y * ratio), 1, 1).data.slice(0, 3)];
+      }),
+    );
   }, part);
 }
 

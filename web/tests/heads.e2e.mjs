@@ -13,14 +13,17 @@ onPage('every head is drawn and fits the window at 1280', {}, async (page) => {
     const c = canvas.getContext('2d');
     const ratio = canvas.width / parseFloat(canvas.style.width);
     let drawn = 0;
-    for (let layer = 0; layer < l.nLayers; layer++) for (let head = 0; head < l.nHeads; head++) {
-      const step = l.size + l.gap, block = Math.floor(layer / l.perBlock);
-      const x = l.x0 + block * (l.nHeads * step + l.blockGap) + head * step, y = l.y0 + (layer % l.perBlock) * step;
-      const data = c.getImageData(x * ratio + 1, y * ratio + 1, l.size * ratio - 2, l.size * ratio - 2).data;
-      let inked = false;
-      for (let i = 0; i < data.length; i += 4) if (data[i + 3] && data[i] < 200) inked = true;
-      drawn += inked ? 1 : 0;
-    }
+    for (let layer = 0; layer < l.nLayers; layer++)
+      for (let head = 0; head < l.nHeads; head++) {
+        const step = l.size + l.gap,
+          block = Math.floor(layer / l.perBlock);
+        const x = l.x0 + block * (l.nHeads * step + l.blockGap) + head * step,
+          y = l.y0 + (layer % l.perBlock) * step;
+        const data = c.getImageData(x * ratio + 1, y * ratio + 1, l.size * ratio - 2, l.size * ratio - 2).data;
+        let inked = false;
+        for (let i = 0; i < data.length; i += 4) if (data[i + 3] && data[i] < 200) inked = true;
+        drawn += inked ? 1 : 0;
+      }
     return { drawn, all: l.nLayers * l.nHeads, bottom: canvas.getBoundingClientRect().bottom, size: l.size };
   });
   assert.equal(seen.drawn, seen.all);
@@ -51,7 +54,9 @@ onPage('the keyboard moves, opens, closes, reaches the prompt and lists itself',
   await page.waitForSelector('[data-part=lens] canvas');
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('ArrowLeft');
-  await until(page, 'the selection to have moved', () => /Layer 28, token 6/.test(document.querySelector('[data-part=details] h2').innerText));
+  await until(page, 'the selection to have moved', () =>
+    /Layer 28, token 6/.test(document.querySelector('[data-part=details] h2').innerText),
+  );
   await page.keyboard.press('Tab');
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
   assert.notEqual(outline, 'none');
@@ -74,15 +79,24 @@ onPage('a click opens a head, the pointer reads a weight, tokens connect both wa
 });
 
 for (const colorScheme of ['light', 'dark']) {
-  onPage(`at 390 px every view scrolls in one direction only, ${colorScheme}`, { viewport: { width: 390, height: 844 }, colorScheme }, async (page) => {
-    for (const [address, part] of [[`${URL_BASE}/`, 'rise'], [look(), 'lens'], [heads(), 'heads'], [heads('&open=1'), 'pattern']]) {
-      await page.goto(address);
-      await live(page);
-      await page.waitForSelector(`[data-part=${part}] :is(canvas, .area svg)`);
-      const size = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-      assert.equal(size[0], size[1], address);
-    }
-  });
+  onPage(
+    `at 390 px every view scrolls in one direction only, ${colorScheme}`,
+    { viewport: { width: 390, height: 844 }, colorScheme },
+    async (page) => {
+      for (const [address, part] of [
+        [`${URL_BASE}/`, 'rise'],
+        [look(), 'lens'],
+        [heads(), 'heads'],
+        [heads('&open=1'), 'pattern'],
+      ]) {
+        await page.goto(address);
+        await live(page);
+        await page.waitForSelector(`[data-part=${part}] :is(canvas, .area svg)`);
+        const size = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+        assert.equal(size[0], size[1], address);
+      }
+    },
+  );
 }
 
 onPage('the theme can be chosen and stays chosen', { colorScheme: 'light' }, async (page) => {

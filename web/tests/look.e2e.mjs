@@ -6,7 +6,10 @@ const edit = `&edit=${encodeURIComponent('blocks.16.hook_resid_post,pos=3=from:T
 const ready = (page, part = 'lens') => page.waitForSelector(`[data-part=${part}] table`, { state: 'attached' });
 
 /** `[rows from the end down][columns]`: what the table behind the map says. */
-const values = (page, part = 'lens') => page.$$eval(`[data-part=${part}] tbody tr`, (rows) => rows.map((r) => [...r.cells].slice(1).map((c) => Number(c.innerText.trim().split(' ').at(-1)))));
+const values = (page, part = 'lens') =>
+  page.$$eval(`[data-part=${part}] tbody tr`, (rows) =>
+    rows.map((r) => [...r.cells].slice(1).map((c) => Number(c.innerText.trim().split(' ').at(-1)))),
+  );
 
 for (const colorScheme of ['light', 'dark']) {
   onPage(`the most probable cell has the strongest colour on the canvas, ${colorScheme}`, { colorScheme }, async (page) => {
@@ -17,9 +20,12 @@ for (const colorScheme of ['light', 'dark']) {
     const pixels = await lensPixels(page);
     const surface = colorScheme === 'light' ? [255, 255, 255] : [0x17, 0x17, 0x1e];
     const cells = table.flatMap((row, point) => row.map((p, column) => ({ p, strength: away(pixels[point][column], surface) })));
-    const most = cells.reduce((a, b) => (b.p > a.p ? b : a)), least = cells.reduce((a, b) => (b.p < a.p ? b : a));
+    const most = cells.reduce((a, b) => (b.p > a.p ? b : a)),
+      least = cells.reduce((a, b) => (b.p < a.p ? b : a));
     assert.ok(most.strength > 60, `strongest ${most.strength}`);
-    for (const c of cells) if (c.p < most.p - 0.02) assert.ok(c.strength <= most.strength, `p ${c.p} has ${c.strength}, p ${most.p} has ${most.strength}`);
+    for (const c of cells)
+      if (c.p < most.p - 0.02)
+        assert.ok(c.strength <= most.strength, `p ${c.p} has ${c.strength}, p ${most.p} has ${most.strength}`);
     assert.ok(least.strength < most.strength / 2);
   });
 }
@@ -32,11 +38,15 @@ onPage('a click selects a cell, its words can be followed, the address holds it'
   await page.waitForSelector('.follow');
   assert.match(page.url(), /follow=/);
   await page.click('text=Rank');
-  await until(page, 'ranks in the table', () => /\d/.test(document.querySelector('[data-part=lens] tbody td:last-child')?.innerText));
+  await until(page, 'ranks in the table', () =>
+    /\d/.test(document.querySelector('[data-part=lens] tbody td:last-child')?.innerText),
+  );
   const canvas = page.locator('[data-part=lens] canvas');
   const l = JSON.parse(await canvas.getAttribute('data-layout'));
   await canvas.click({ position: { x: l.x0 + l.cw * 3.5, y: l.y0 + l.ch * 10.5 } });
-  await until(page, 'the details to speak of token 3', () => /token 3/.test(document.querySelector('[data-part=details] h2').innerText));
+  await until(page, 'the details to speak of token 3', () =>
+    /token 3/.test(document.querySelector('[data-part=details] h2').innerText),
+  );
   const address = page.url();
   await page.goto('about:blank');
   await page.goto(address);
@@ -94,14 +104,24 @@ onPage('generation grows the map token by token, stops, and the link keeps the t
   const columns = () => page.$eval('[data-part=lens] canvas', (c) => JSON.parse(c.dataset.layout).cols);
   const before = await columns();
   await page.click('text=Write on');
-  await until(page, 'three more columns', (n) => JSON.parse(document.querySelector('[data-part=lens] canvas').dataset.layout).cols >= n + 3, before);
+  await until(
+    page,
+    'three more columns',
+    (n) => JSON.parse(document.querySelector('[data-part=lens] canvas').dataset.layout).cols >= n + 3,
+    before,
+  );
   await page.click('text=Stop');
   await page.waitForSelector('text=Write on');
   await until(page, 'the address to hold the ids', () => /gen=/.test(location.hash));
   const n = await columns();
   await page.reload();
   await ready(page);
-  await until(page, 'the same columns', (want) => JSON.parse(document.querySelector('[data-part=lens] canvas').dataset.layout).cols === want, n);
+  await until(
+    page,
+    'the same columns',
+    (want) => JSON.parse(document.querySelector('[data-part=lens] canvas').dataset.layout).cols === want,
+    n,
+  );
 });
 
 onPage('what the server refuses is said in place and the last picture stays', {}, async (page) => {

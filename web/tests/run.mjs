@@ -11,9 +11,14 @@ import { serve } from '../dev/mock-server.mjs';
 const here = fileURLToPath(new URL('.', import.meta.url));
 const server = process.env.MICROTOME_URL ? null : await serve(0);
 const url = process.env.MICROTOME_URL ?? `http://127.0.0.1:${server.address().port}`;
-const files = readdirSync(here).filter((f) => f.endsWith('.e2e.mjs')).map((f) => join(here, f));
+const files = readdirSync(here)
+  .filter((f) => f.endsWith('.e2e.mjs'))
+  .map((f) => join(here, f));
 // Arguments go to node's test runner: npm run e2e -- --test-name-pattern=keyboard
-const child = spawn(process.execPath, ['--test', '--test-concurrency=1', ...process.argv.slice(2), ...files], { stdio: 'inherit', env: { ...process.env, MICROTOME_URL: url } });
+const child = spawn(process.execPath, ['--test', '--test-concurrency=1', ...process.argv.slice(2), ...files], {
+  stdio: 'inherit',
+  env: { ...process.env, MICROTOME_URL: url },
+});
 child.on('exit', (code) => {
   server?.close();
   process.exit(code ?? 1);

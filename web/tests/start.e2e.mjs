@@ -19,7 +19,10 @@ onPage('one button flips the answer, the control beside it does not', {}, async 
   await page.waitForSelector('[data-part=control] svg');
   assert.equal((await slot(page)).trim(), experiment.flippedAnswer.trim());
   const said = await page.locator('.lead dl dd b').allInnerTexts();
-  assert.deepEqual(said.map((s) => s.replace('·', ' ')), [experiment.answer, experiment.flippedAnswer, experiment.answer]);
+  assert.deepEqual(
+    said.map((s) => s.replace('·', ' ')),
+    [experiment.answer, experiment.flippedAnswer, experiment.answer],
+  );
   assert.match(page.url(), /changed=1/);
   await page.goBack();
   assert.equal((await slot(page)).trim(), experiment.answer.trim());
@@ -54,7 +57,10 @@ onPage('cards mark what they speak of and stay away once put away', {}, async (p
 onPage('the page paints before anything answers', {}, async (page) => {
   let release;
   const held = new Promise((done) => (release = done));
-  await page.route('**/api/**', async (route) => { await held; await route.continue(); });
+  await page.route('**/api/**', async (route) => {
+    await held;
+    await route.continue();
+  });
   await page.goto(`${URL_BASE}/`);
   await page.waitForSelector('[data-part=rise] svg');
   release();

@@ -25,7 +25,13 @@ beforeAll(async () => {
 });
 afterAll(() => void server?.close());
 
-const down = () => new Client(async () => { throw new TypeError('no'); }, async () => recordings);
+const down = () =>
+  new Client(
+    async () => {
+      throw new TypeError('no');
+    },
+    async () => recordings,
+  );
 
 describe('the server answers as the page expects', () => {
   test('health, models, inspect, tokenize', async () => {
@@ -45,7 +51,11 @@ describe('the server answers as the page expects', () => {
     }
   });
   test('lens: chosen positions come back as asked', async () => {
-    const { data } = await client.call('lens', lensBody(start, { positions: [1, 3], top: 5, target: '', allPoints: false }, []), types.lens);
+    const { data } = await client.call(
+      'lens',
+      lensBody(start, { positions: [1, 3], top: 5, target: '', allPoints: false }, []),
+      types.lens,
+    );
     expect(data.positions).toEqual([1, 3]);
     expect(data.cells[0][0].top).toHaveLength(5);
   });
@@ -58,7 +68,11 @@ describe('the server answers as the page expects', () => {
   });
   test('generation: each token with its column of the lens, then a summary', async () => {
     const seen: types.RunEvent[] = [];
-    const run = await client.generate(runBody(start, { ...GREEDY, maxTokens: 3 }, [], experiment.answer, false, 5), (e) => seen.push(e), AbortSignal.timeout(60_000));
+    const run = await client.generate(
+      runBody(start, { ...GREEDY, maxTokens: 3 }, [], experiment.answer, false, 5),
+      (e) => seen.push(e),
+      AbortSignal.timeout(60_000),
+    );
     expect(seen.map((e) => e.id)).toEqual(run.ids);
     expect(seen[0].text).toBe(experiment.answer);
     expect(seen[0].lens?.length).toBeGreaterThan(2);
@@ -71,7 +85,8 @@ describe('the server answers as the page expects', () => {
 
 describe('without a server', () => {
   test('what the start page needs is recorded in the bundle', () => {
-    for (const { command, body } of recordedRequests()) expect(recall(recordings, command, body), keyOf(command, body)).toBeDefined();
+    for (const { command, body } of recordedRequests())
+      expect(recall(recordings, command, body), keyOf(command, body)).toBeDefined();
   });
   test('the recorded experiment flips the answer, and its control does not', () => {
     const says = (edits: types.Edit[]) => {
@@ -91,7 +106,10 @@ describe('without a server', () => {
     await expect(down().call('lens', { prompt: 'else' }, types.lens)).rejects.toThrow(/microtome serve/);
   });
   test('a page served without a microtome server falls back to the recordings', async () => {
-    const files = new Client(async () => new Response('<html>', { status: 405 }), async () => recordings);
+    const files = new Client(
+      async () => new Response('<html>', { status: 405 }),
+      async () => recordings,
+    );
     expect((await files.call('models', {}, types.models)).recorded).toBe(true);
   });
 });
@@ -106,7 +124,10 @@ describe('shapes, recordings, streams, edits', () => {
     expect(() => shape({ rows: [{ x: 1 }, { x: 'two' }] }, 'lens')).toThrow(new ShapeError('lens.rows[1].x', 'a number', 'two'));
   });
   test('an error of kind refused is not papered over by a recording', async () => {
-    const refusing = new Client(async () => new Response('{"error":{"message":"too long"}}', { status: 413 }), async () => recordings);
+    const refusing = new Client(
+      async () => new Response('{"error":{"message":"too long"}}', { status: 413 }),
+      async () => recordings,
+    );
     await expect(refusing.call('models', {}, types.models)).rejects.toBeInstanceOf(ApiError);
   });
   test('packing a lens keeps it', () => {
@@ -120,13 +141,22 @@ describe('shapes, recordings, streams, edits', () => {
   });
   test('events split anywhere are put together again', async () => {
     const bytes = new TextEncoder().encode('data: {"text":"é"}\n\n: comment\n\ndata: {"n":2}\r\n\r\ndata: [DONE]\n\n');
-    const body = new ReadableStream<Uint8Array>({ start(c) { for (const b of bytes) c.enqueue(Uint8Array.of(b)); c.close(); } });
+    const body = new ReadableStream<Uint8Array>({
+      start(c) {
+        for (const b of bytes) c.enqueue(Uint8Array.of(b));
+        c.close();
+      },
+    });
     const out: unknown[] = [];
     for await (const e of events(body)) out.push(e);
     expect(out).toEqual([{ text: 'é' }, { n: 2 }]);
   });
   test('edits are written and read as the command line does', () => {
-    for (const written of ['blocks.17.attn.hook_z,head=4=zero', 'blocks.9.hook_resid_post,pos=3=from:The capital = of France@3', 'blocks.2.hook_mlp_out,pos=1:4=scale:0.5']) {
+    for (const written of [
+      'blocks.17.attn.hook_z,head=4=zero',
+      'blocks.9.hook_resid_post,pos=3=from:The capital = of France@3',
+      'blocks.2.hook_mlp_out,pos=1:4=scale:0.5',
+    ]) {
       expect(writeEdit(parseEdit(written) as types.Edit)).toBe(written);
     }
     expect(parseEdit('nonsense')).toBeNull();
@@ -134,11 +164,15 @@ describe('shapes, recordings, streams, edits', () => {
   });
   test('a look is written as the command that gives the same numbers', () => {
     const s = { prompt: "it's", chat: false, follow: ' x', allPoints: true, edits: scaled('head', 1, 2, 0) };
-    expect(commandLine('m', s)).toBe("microtome lens m --prompt 'it'\\''s' --target ' x' --all-points --edit 'blocks.1.attn.hook_z,head=2=zero'");
+    expect(commandLine('m', s)).toBe(
+      "microtome lens m --prompt 'it'\\''s' --target ' x' --all-points --edit 'blocks.1.attn.hook_z,head=2=zero'",
+    );
   });
   test('edits are described in words', () => {
     expect(scaled('layer', 5, 0, 0).map(describeEdit)).toEqual(['attention 5 off', 'MLP 5 off']);
     expect(scaled('head', 17, 4, 0.5).map(describeEdit)).toEqual(['head 17.4 × 0.5']);
-    expect(describeEdit(experiment.edit as types.Edit)).toMatch(/state after layer 16 at 3 ← “The capital of France is the city of”@3/);
+    expect(describeEdit(experiment.edit as types.Edit)).toMatch(
+      /state after layer 16 at 3 ← “The capital of France is the city of”@3/,
+    );
   });
 });

@@ -11,13 +11,20 @@ import { recall, type Recording } from './recorded';
 import { events } from './sse';
 
 export class ApiError extends Error {
-  constructor(message: string, readonly kind: 'refused' | 'unreachable' | 'broken', readonly status = 0) {
+  constructor(
+    message: string,
+    readonly kind: 'refused' | 'unreachable' | 'broken',
+    readonly status = 0,
+  ) {
     super(message);
     this.name = 'ApiError';
   }
 }
 
-export interface Answer<T> { data: T; recorded: boolean }
+export interface Answer<T> {
+  data: T;
+  recorded: boolean;
+}
 
 async function errorOf(response: Response, what: string): Promise<ApiError> {
   const body = await response.text();
@@ -38,7 +45,8 @@ export class Client {
 
   constructor(
     private readonly fetcher: typeof fetch = (...args) => fetch(...args),
-    private readonly load: () => Promise<Recording[]> = async () => (await import('../recorded/traces.json')).default as Recording[],
+    private readonly load: () => Promise<Recording[]> = async () =>
+      (await import('../recorded/traces.json')).default as Recording[],
     private readonly base = '',
   ) {}
 
@@ -86,7 +94,10 @@ export class Client {
     let response: Response;
     try {
       response = await this.fetcher(`${this.base}api/${command}`, {
-        method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), signal,
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+        signal,
       });
     } catch (error) {
       if (signal?.aborted) throw error;

@@ -25,12 +25,18 @@ export function parseEdit(written: string): Edit | null {
 }
 
 export function writeEdit(e: Edit): string {
-  const slices = (['pos', 'head', 'neuron'] as const).filter((n) => e[n] !== undefined).map((n) => `,${n}=${e[n]}`).join('');
+  const slices = (['pos', 'head', 'neuron'] as const)
+    .filter((n) => e[n] !== undefined)
+    .map((n) => `,${n}=${e[n]}`)
+    .join('');
   return `${e.site}${slices}=${e.op}${e.value === undefined ? '' : `:${e.value}`}`;
 }
 
 /** The same look from a terminal. */
-export function commandLine(model: string, s: { prompt: string; chat: boolean; follow: string; allPoints: boolean; edits: Edit[] }): string {
+export function commandLine(
+  model: string,
+  s: { prompt: string; chat: boolean; follow: string; allPoints: boolean; edits: Edit[] },
+): string {
   const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
   const words = ['microtome lens', model, '--prompt', quoted(s.prompt)];
   if (s.chat) words.push('--chat');
@@ -40,7 +46,10 @@ export function commandLine(model: string, s: { prompt: string; chat: boolean; f
   return words.join(' ');
 }
 
-export interface Spot { layer: number | null; kind: string }
+export interface Spot {
+  layer: number | null;
+  kind: string;
+}
 
 export function spotOf(site: string): Spot {
   const found = /^blocks\.(\d+)\.(.+)$/.exec(site);
@@ -48,7 +57,11 @@ export function spotOf(site: string): Spot {
 }
 
 const KINDS: Record<string, string> = {
-  'attn.hook_z': 'attention', hook_attn_out: 'attention', hook_mlp_out: 'MLP', hook_resid_post: 'state', hook_resid_pre: 'state before',
+  'attn.hook_z': 'attention',
+  hook_attn_out: 'attention',
+  hook_mlp_out: 'MLP',
+  hook_resid_post: 'state',
+  hook_resid_pre: 'state before',
   hook_resid_mid: 'state after attention',
 };
 
@@ -61,14 +74,18 @@ export function describeEdit(e: Edit): string {
   if (kind === 'hook_resid_post') where = `state after layer ${layer}`;
   if (e.pos !== undefined) where += ` at ${e.pos}`;
   switch (e.op) {
-    case 'zero': return `${where} off`;
-    case 'mean': return `${where} → mean`;
-    case 'scale': return `${where} × ${e.value}`;
+    case 'zero':
+      return `${where} off`;
+    case 'mean':
+      return `${where} → mean`;
+    case 'scale':
+      return `${where} × ${e.value}`;
     case 'from': {
       const [, text, at] = /^([\s\S]*?)(@-?\d+)?$/.exec(String(e.value)) ?? [];
       return `${where} ← “${text}”${at ?? ''}`;
     }
-    default: return `${where} ${e.op} ${e.value ?? ''}`.trim();
+    default:
+      return `${where} ${e.op} ${e.value ?? ''}`.trim();
   }
 }
 
@@ -81,10 +98,14 @@ export function scaled(part: Part, layer: number, head: number, factor: number, 
   const attention: Edit = { site: `blocks.${layer}.hook_attn_out`, ...at, ...how };
   const mlp: Edit = { site: `blocks.${layer}.hook_mlp_out`, ...at, ...how };
   switch (part) {
-    case 'head': return [{ site: `blocks.${layer}.attn.hook_z`, ...at, head, ...how }];
-    case 'attention': return [attention];
-    case 'mlp': return [mlp];
-    case 'layer': return [attention, mlp];
+    case 'head':
+      return [{ site: `blocks.${layer}.attn.hook_z`, ...at, head, ...how }];
+    case 'attention':
+      return [attention];
+    case 'mlp':
+      return [mlp];
+    case 'layer':
+      return [attention, mlp];
   }
 }
 

@@ -5,7 +5,12 @@
  */
 import type { Cell, Lens } from './types';
 
-export interface Recording { command: string; body: object; answer: unknown; provisional?: boolean }
+export interface Recording {
+  command: string;
+  body: object;
+  answer: unknown;
+  provisional?: boolean;
+}
 
 /** [top ids, top log-probabilities, entropy, KL, target [id, logprob, rank] or null] */
 type PackedCell = [number[], number[], number, number, [number, number, number] | null];
@@ -31,9 +36,10 @@ export function keyOf(command: string, body: object): string {
 
 export function recall(recordings: Recording[], command: string, body: object): unknown {
   const key = keyOf(command, body);
-  const found = recordings.find((r) => keyOf(r.command, r.body) === key)
+  const found =
+    recordings.find((r) => keyOf(r.command, r.body) === key) ??
     // An answer that also follows a token answers the question without one.
-    ?? recordings.find((r) => keyOf(r.command, { ...r.body, target: undefined }) === key);
+    recordings.find((r) => keyOf(r.command, { ...r.body, target: undefined }) === key);
   if (!found) return undefined;
   return isPacked(found.answer) ? unpackLens(found.answer) : structuredClone(found.answer);
 }
@@ -46,23 +52,32 @@ const short = (x: number | null) => (x === null ? -1e4 : Math.round(x * 1e4) / 1
 
 export function packLens(lens: Lens): PackedLens {
   const texts: Record<string, string> = {};
-  const cells = lens.cells.map((row) => row.map((cell): PackedCell => {
-    for (const c of cell.top) texts[c.id] = c.text;
-    const target = cell.target;
-    return [
-      cell.top.map((c) => c.id), cell.top.map((c) => short(c.logprob)), short(cell.entropy), short(cell.kl_to_final),
-      target ? [target.id, short(target.logprob), target.rank] : null,
-    ];
-  }));
+  const cells = lens.cells.map((row) =>
+    row.map((cell): PackedCell => {
+      for (const c of cell.top) texts[c.id] = c.text;
+      const target = cell.target;
+      return [
+        cell.top.map((c) => c.id),
+        cell.top.map((c) => short(c.logprob)),
+        short(cell.entropy),
+        short(cell.kl_to_final),
+        target ? [target.id, short(target.logprob), target.rank] : null,
+      ];
+    }),
+  );
   return { packed: 'lens', tokens: lens.tokens, points: lens.points, positions: lens.positions, texts, cells };
 }
 
 export function unpackLens(p: PackedLens): Lens {
-  const cells = p.cells.map((row) => row.map(([ids, logprobs, entropy, kl, target]): Cell => ({
-    top: ids.map((id, i) => ({ id, text: p.texts[id] ?? '', logprob: logprobs[i] })),
-    entropy,
-    kl_to_final: kl,
-    target: target ? { id: target[0], logprob: target[1], rank: target[2] } : undefined,
-  })));
+  const cells = p.cells.map((row) =>
+    row.map(
+      ([ids, logprobs, entropy, kl, target]): Cell => ({
+        top: ids.map((id, i) => ({ id, text: p.texts[id] ?? '', logprob: logprobs[i] })),
+        entropy,
+        kl_to_final: kl,
+        target: target ? { id: target[0], logprob: target[1], rank: target[2] } : undefined,
+      }),
+    ),
+  );
   return { tokens: p.tokens, points: p.points, positions: p.positions, cells };
 }

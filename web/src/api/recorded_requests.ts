@@ -20,14 +20,23 @@ export function lookBody(subject: Subject, target: string, edits: Edit[]): objec
   return lensBody(subject, { positions: 'all', top: TOP, target, allPoints: false }, edits);
 }
 
-export interface Request { command: string; body: object }
+export interface Request {
+  command: string;
+  body: object;
+}
 
 export function recordedRequests(): Request[] {
   const cases: Edit[][] = [[], [startEdit], [startControl]];
-  const rises = cases.flatMap((edits) => [experiment.answer, experiment.flippedAnswer].map((target) => ({ command: 'lens', body: riseBody(target, edits) })));
+  const rises = cases.flatMap((edits) =>
+    [experiment.answer, experiment.flippedAnswer].map((target) => ({ command: 'lens', body: riseBody(target, edits) })),
+  );
   const looks = cases.slice(0, 2).map((edits) => ({ command: 'lens', body: lookBody(start, experiment.answer, edits) }));
-  const others = experiment.examples.slice(1).map((e) => ({ command: 'lens', body: lookBody({ ...start, prompt: e.prompt }, e.follow, []) }));
-  const heads = [...cases.slice(0, 1).map(() => start), ...experiment.examples.slice(1).map((e) => ({ ...start, prompt: e.prompt }))]
-    .map((subject) => ({ command: 'patterns', body: patternsBody(subject, []) }));
+  const others = experiment.examples
+    .slice(1)
+    .map((e) => ({ command: 'lens', body: lookBody({ ...start, prompt: e.prompt }, e.follow, []) }));
+  const heads = [
+    ...cases.slice(0, 1).map(() => start),
+    ...experiment.examples.slice(1).map((e) => ({ ...start, prompt: e.prompt })),
+  ].map((subject) => ({ command: 'patterns', body: patternsBody(subject, []) }));
   return [...rises, ...looks, ...others, ...heads, { command: 'models', body: {} }, { command: 'inspect', body: {} }];
 }

@@ -3,7 +3,11 @@
  */
 import type { Edit } from './types';
 
-export interface Subject { prompt: string; chat: boolean; tokens: number[] | null }
+export interface Subject {
+  prompt: string;
+  chat: boolean;
+  tokens: number[] | null;
+}
 
 /** A prompt as text, or as ids once the model has added tokens to it. */
 export function subjectOf(s: Subject): object {
@@ -11,11 +15,17 @@ export function subjectOf(s: Subject): object {
   return s.chat ? { prompt: s.prompt, chat: true } : { prompt: s.prompt };
 }
 
-export interface LensOptions { positions: 'all' | 'last' | number[]; top: number; target: string; allPoints: boolean }
+export interface LensOptions {
+  positions: 'all' | 'last' | number[];
+  top: number;
+  target: string;
+  allPoints: boolean;
+}
 
 export function lensBody(s: Subject, o: LensOptions, edits: Edit[]): object {
   return {
-    ...subjectOf(s), top: o.top,
+    ...subjectOf(s),
+    top: o.top,
     positions: Array.isArray(o.positions) ? o.positions.join(',') : o.positions,
     ...(o.target ? { target: o.target } : {}),
     ...(o.allPoints ? { 'all-points': true } : {}),
@@ -31,15 +41,32 @@ export function exactBody(s: Subject, edits: Edit[], layer: number, head: number
   return { ...patternsBody(s, edits), layer, head, exact: true };
 }
 
-export interface Sampling { maxTokens: number; temperature: number; topK: number; topP: number; minP: number; seed: number; stop: string }
+export interface Sampling {
+  maxTokens: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  seed: number;
+  stop: string;
+}
 
 export const GREEDY: Sampling = { maxTokens: 24, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, stop: '' };
 
 export function runBody(s: Subject, o: Sampling, edits: Edit[], target: string, allPoints: boolean, top: number): object {
   return {
-    ...subjectOf(s), 'max-tokens': o.maxTokens, temperature: o.temperature, seed: o.seed, lens: true, top,
-    ...(o.topK > 0 ? { 'top-k': o.topK } : {}), ...(o.topP < 1 ? { 'top-p': o.topP } : {}), ...(o.minP > 0 ? { 'min-p': o.minP } : {}),
-    ...(o.stop ? { stop: o.stop } : {}), ...(target ? { target } : {}), ...(allPoints ? { 'all-points': true } : {}),
+    ...subjectOf(s),
+    'max-tokens': o.maxTokens,
+    temperature: o.temperature,
+    seed: o.seed,
+    lens: true,
+    top,
+    ...(o.topK > 0 ? { 'top-k': o.topK } : {}),
+    ...(o.topP < 1 ? { 'top-p': o.topP } : {}),
+    ...(o.minP > 0 ? { 'min-p': o.minP } : {}),
+    ...(o.stop ? { stop: o.stop } : {}),
+    ...(target ? { target } : {}),
+    ...(allPoints ? { 'all-points': true } : {}),
     ...(edits.length ? { edits } : {}),
   };
 }

@@ -10,7 +10,10 @@ export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<
       const blocks = held.split(/\r?\n\r?\n/);
       held = done ? '' : (blocks.pop() ?? '');
       for (const block of blocks) {
-        const data = block.split(/\r?\n/).filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart());
+        const data = block
+          .split(/\r?\n/)
+          .filter((line) => line.startsWith('data:'))
+          .map((line) => line.slice(5).trimStart());
         const joined = data.join('\n');
         if (joined && joined !== '[DONE]') yield JSON.parse(joined);
       }

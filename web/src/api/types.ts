@@ -8,18 +8,32 @@ export const health = object({ status: oneOf('ok', 'loading'), model: optional(t
 export type Health = Checked<typeof health>;
 
 export const models = object({
-  models: array(object({
-    name: text, path: optional(text), family: optional(text), parameters: optional(number), bytes: optional(number),
-    license: optional(text), sha256: optional(text),
-  })),
+  models: array(
+    object({
+      name: text,
+      path: optional(text),
+      family: optional(text),
+      parameters: optional(number),
+      bytes: optional(number),
+      license: optional(text),
+      sha256: optional(text),
+    }),
+  ),
 });
 export type Models = Checked<typeof models>;
 export type ModelEntry = Models['models'][number];
 
 export const inspect = object({
   config: object({
-    family: text, n_layers: number, d_model: number, n_heads: number, n_kv_heads: number, d_head: number,
-    d_mlp: optional(number), vocab: number, context: number,
+    family: text,
+    n_layers: number,
+    d_model: number,
+    n_heads: number,
+    n_kv_heads: number,
+    d_head: number,
+    d_mlp: optional(number),
+    vocab: number,
+    context: number,
   }),
   sites: optional(array(object({ name: text }))),
 });
@@ -36,20 +50,29 @@ const candidate = object({ id: number, text: text, logprob: nullable(number) });
 export type Candidate = Checked<typeof candidate>;
 
 export const cell = object({
-  top: array(candidate), entropy: nullable(number), kl_to_final: nullable(number),
+  top: array(candidate),
+  entropy: nullable(number),
+  kl_to_final: nullable(number),
   target: optional(object({ id: number, logprob: nullable(number), rank: number })),
 });
 export type Cell = Checked<typeof cell>;
 
 /** `cells[point][position]`; `positions[i]` is the token that column i stands for. */
 export const lens = object({
-  tokens: array(token), points: array(text), positions: array(number), cells: array(array(cell)),
+  tokens: array(token),
+  points: array(text),
+  positions: array(number),
+  cells: array(array(cell)),
 });
 export type Lens = Checked<typeof lens>;
 
 /** `patterns`: base64 of bytes `[n_layers, n_heads, T, T]` (query, key), each value / 255. */
 export const patterns = object({
-  n_layers: number, n_heads: number, tokens: array(token), layers: optional(array(number)), patterns: text,
+  n_layers: number,
+  n_heads: number,
+  tokens: array(token),
+  layers: optional(array(number)),
+  patterns: text,
 });
 export type PatternsJson = Checked<typeof patterns>;
 
@@ -57,12 +80,19 @@ export const exactPattern = object({ pattern: array(array(number)) });
 export type ExactPattern = Checked<typeof exactPattern>;
 
 export const runEvent = object({
-  id: number, text: text, index: optional(number), top: optional(array(candidate)), lens: optional(array(cell)),
+  id: number,
+  text: text,
+  index: optional(number),
+  top: optional(array(candidate)),
+  lens: optional(array(cell)),
 });
 export type RunEvent = Checked<typeof runEvent>;
 
 export const run = object({
-  ids: array(number), text: text, finish: text, prompt_ids: optional(array(number)),
+  ids: array(number),
+  text: text,
+  finish: text,
+  prompt_ids: optional(array(number)),
   timing: optional(object({ prompt_s: optional(number), decode_s: optional(number), decode_tokens_per_s: optional(number) })),
 });
 export type Run = Checked<typeof run>;

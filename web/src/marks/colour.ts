@@ -28,7 +28,8 @@ export function hexOf([r, g, b]: Rgb): string {
 }
 
 const linear = (c: number) => (c <= 10.314 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
-const gamma = (c: number) => Math.round(255 * Math.min(1, Math.max(0, c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055)));
+const gamma = (c: number) =>
+  Math.round(255 * Math.min(1, Math.max(0, c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055)));
 
 /** Ottosson 2020, "A perceptual color space for image processing". */
 export function labOf(hex: string): Lab {
@@ -55,7 +56,8 @@ function rgbOfLab([L, a, b]: Lab): Rgb {
 }
 
 export function mix(from: string, to: string, t: number): Rgb {
-  const a = labOf(from), b = labOf(to);
+  const a = labOf(from),
+    b = labOf(to);
   return rgbOfLab([0, 1, 2].map((i) => a[i] + (b[i] - a[i]) * t) as Lab);
 }
 

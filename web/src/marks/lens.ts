@@ -12,23 +12,49 @@ import { visible } from './tokens';
 export type Measure = 'probability' | 'rank' | 'kl' | 'entropy';
 export const MEASURES: Measure[] = ['probability', 'rank', 'kl', 'entropy'];
 
-export interface MeasureInfo { title: string; unit: string; definition: string; low: string; high: string }
+export interface MeasureInfo {
+  title: string;
+  unit: string;
+  definition: string;
+  low: string;
+  high: string;
+}
 
 export function measureInfo(measure: Measure, followed: boolean, top = 0): MeasureInfo {
   const subject = followed ? 'the followed token' : "the row's first choice";
   switch (measure) {
     case 'probability':
-      return { title: followed ? 'Probability of the followed token' : 'Probability of the first choice', unit: '', low: '0', high: '1',
-        definition: `The chance that the model, if it stopped at this layer, would give to ${subject} as the next token.` };
+      return {
+        title: followed ? 'Probability of the followed token' : 'Probability of the first choice',
+        unit: '',
+        low: '0',
+        high: '1',
+        definition: `The chance that the model, if it stopped at this layer, would give to ${subject} as the next token.`,
+      };
     case 'rank':
-      return { title: 'Rank of the followed token', unit: '', low: 'far down', high: '1st',
-        definition: 'Place of the followed token when all tokens are sorted by probability: 1 is the first choice.' };
+      return {
+        title: 'Rank of the followed token',
+        unit: '',
+        low: 'far down',
+        high: '1st',
+        definition: 'Place of the followed token when all tokens are sorted by probability: 1 is the first choice.',
+      };
     case 'kl':
-      return { title: 'Distance to the final answer (KL)', unit: 'nats', low: '0', high: `${top.toFixed(1)} nats`,
-        definition: 'KL(final ‖ layer): how far this layer’s distribution is from the one at the end. 0 means the same.' };
+      return {
+        title: 'Distance to the final answer (KL)',
+        unit: 'nats',
+        low: '0',
+        high: `${top.toFixed(1)} nats`,
+        definition: 'KL(final ‖ layer): how far this layer’s distribution is from the one at the end. 0 means the same.',
+      };
     case 'entropy':
-      return { title: 'Entropy', unit: 'nats', low: '0 (certain)', high: `${top.toFixed(1)} nats`,
-        definition: 'How spread out this layer’s distribution is: 0 is certain of one token.' };
+      return {
+        title: 'Entropy',
+        unit: 'nats',
+        low: '0 (certain)',
+        high: `${top.toFixed(1)} nats`,
+        definition: 'How spread out this layer’s distribution is: 0 is certain of one token.',
+      };
   }
 }
 
@@ -79,21 +105,32 @@ export function strength(value: number, measure: Measure, high: number): number 
 export function highOf(lens: Lens, measure: Measure, followed: boolean): number {
   if (measure === 'probability') return 1;
   let high = measure === 'rank' ? 2 : 0;
-  for (const row of lens.cells) for (const cell of row) {
-    const v = valueOf(cell, measure, followed);
-    if (v > high) high = v;
-  }
+  for (const row of lens.cells)
+    for (const cell of row) {
+      const v = valueOf(cell, measure, followed);
+      if (v > high) high = v;
+    }
   return high;
 }
 
-export interface LensLayout { x0: number; y0: number; cw: number; ch: number; cols: number; rows: number; width: number; height: number }
+export interface LensLayout {
+  x0: number;
+  y0: number;
+  cw: number;
+  ch: number;
+  cols: number;
+  rows: number;
+  width: number;
+  height: number;
+}
 
 /** Columns narrower than this have their token written upright. */
 const UPRIGHT = 38;
 
 /** A layout for all rows and the given columns; columns share the width, and never get wider than `widest`. */
 export function lensLayout(rows: number, cols: number, width: number, rowHeight: number, widest = 96): LensLayout {
-  const x0 = 34, right = 6;
+  const x0 = 34,
+    right = 6;
   const cw = Math.min(widest, (width - x0 - right) / Math.max(1, cols));
   const labels = cw >= UPRIGHT ? 26 : 62;
   const y0 = 17;
@@ -141,11 +178,21 @@ export function lensScene(p: LensPicture): Scene {
       if (!cell) continue;
       const box = cellBox(l, point, i);
       const delta = p.before ? change(cell, p.before.cells[point]?.[p.columns[i]], p) : 0;
-      const fill = p.before ? signed(palette, delta) : sequential(palette, strength(valueOf(cell, p.measure, p.followed), p.measure, p.high));
+      const fill = p.before
+        ? signed(palette, delta)
+        : sequential(palette, strength(valueOf(cell, p.measure, p.followed), p.measure, p.high));
       marks.push({ kind: 'rect', x: box.x, y: box.y, w: box.w - gap, h: box.h - gap, fill: hexOf(fill), radius: gap ? 1.5 : 0 });
       const words = fitted(visible(cell.top[0]?.text ?? ''), l.cw - 7, size);
       if (words && l.cw >= 26 && l.ch >= 12) {
-        marks.push({ kind: 'text', x: box.x + 4, y: box.y + l.ch * 0.5 + size * 0.33, text: words, fill: inkOn(fill), size, mono: true });
+        marks.push({
+          kind: 'text',
+          x: box.x + 4,
+          y: box.y + l.ch * 0.5 + size * 0.33,
+          text: words,
+          fill: inkOn(fill),
+          size,
+          mono: true,
+        });
       }
     }
   }
@@ -158,7 +205,16 @@ function axes({ lens, layout: l, palette, columns }: LensPicture): Mark[] {
   const every = l.ch >= 11 ? 1 : 2;
   for (let point = 0; point < l.rows; point += every) {
     const y = cellBox(l, point, 0).y + l.ch / 2 + 3.5;
-    marks.push({ kind: 'text', x: l.x0 - 6, y, text: pointLabel(lens.points[point]), fill: palette.muted, size: 10, anchor: 'end', mono: true });
+    marks.push({
+      kind: 'text',
+      x: l.x0 - 6,
+      y,
+      text: pointLabel(lens.points[point]),
+      fill: palette.muted,
+      size: 10,
+      anchor: 'end',
+      mono: true,
+    });
   }
   const bottom = l.y0 + l.rows * l.ch;
   marks.push({ kind: 'text', x: l.x0 - 6, y: 11, text: 'layer', fill: palette.muted, size: 10, anchor: 'end' });
@@ -171,7 +227,16 @@ function axes({ lens, layout: l, palette, columns }: LensPicture): Mark[] {
     const label = visible(lens.tokens[lens.positions[column]]?.text ?? '');
     const x = l.x0 + i * l.cw;
     if (upright) {
-      marks.push({ kind: 'text', x: x + l.cw / 2 + 3.5, y: bottom + 8, text: fitted(label, 52, 10), fill: palette.ink, size: 10, mono: true, rotate: 90 });
+      marks.push({
+        kind: 'text',
+        x: x + l.cw / 2 + 3.5,
+        y: bottom + 8,
+        text: fitted(label, 52, 10),
+        fill: palette.ink,
+        size: 10,
+        mono: true,
+        rotate: 90,
+      });
     } else {
       const text = fitted(label, l.cw - 5, 11.5);
       marks.push({ kind: 'text', x: x + 4, y: bottom + 17, text, fill: palette.ink, size: 11.5, mono: true });
@@ -182,18 +247,46 @@ function axes({ lens, layout: l, palette, columns }: LensPicture): Mark[] {
 
 /** The columns to draw: the chosen range, else all that fit at `narrowest` pixels, the last ones if they do not. */
 export function visibleColumns(total: number, range: [number, number] | null, width: number, narrowest = 5): number[] {
-  const [from, to] = range ? [Math.max(0, range[0]), Math.min(total, range[1])] : [Math.max(0, total - Math.floor((width - 36) / narrowest)), total];
+  const [from, to] = range
+    ? [Math.max(0, range[0]), Math.min(total, range[1])]
+    : [Math.max(0, total - Math.floor((width - 36) / narrowest)), total];
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);
 }
 
 export function lensTable(lens: Lens): Table {
-  const rows = lens.points.flatMap((point, i) => lens.positions.map((position, j) => {
-    const c = lens.cells[i][j];
-    const t = c.target;
-    return [point, position, lens.tokens[position]?.text ?? '', c.top[0]?.text ?? '', c.top[0]?.logprob ?? null, c.entropy, c.kl_to_final,
-      t?.id ?? null, t?.logprob ?? null, t?.rank ?? null];
-  }));
-  return { rows, columns: ['point', 'position', 'token', 'top_token', 'top_logprob', 'entropy_nats', 'kl_to_final_nats', 'target_id', 'target_logprob', 'target_rank'] };
+  const rows = lens.points.flatMap((point, i) =>
+    lens.positions.map((position, j) => {
+      const c = lens.cells[i][j];
+      const t = c.target;
+      return [
+        point,
+        position,
+        lens.tokens[position]?.text ?? '',
+        c.top[0]?.text ?? '',
+        c.top[0]?.logprob ?? null,
+        c.entropy,
+        c.kl_to_final,
+        t?.id ?? null,
+        t?.logprob ?? null,
+        t?.rank ?? null,
+      ];
+    }),
+  );
+  return {
+    rows,
+    columns: [
+      'point',
+      'position',
+      'token',
+      'top_token',
+      'top_logprob',
+      'entropy_nats',
+      'kl_to_final_nats',
+      'target_id',
+      'target_logprob',
+      'target_rank',
+    ],
+  };
 }
 
 /** As read out: one row a layer, from the end down; each cell its first choice and the measure. */

@@ -11,14 +11,45 @@ import { reach } from './rise';
 import { fitted, type Mark } from './scene';
 import { pieces, visible } from './tokens';
 
-const LIGHT: Palette = { dark: false, surface: '#ffffff', ink: '#1b1a22', muted: '#5f5d6b', line: '#e2e0da', stain: '#453a94', counter: '#c02a5c', focus: '#d07a00' };
-const DARK: Palette = { dark: true, surface: '#17171e', ink: '#eceaf4', muted: '#a3a1b3', line: '#2c2c38', stain: '#b3a9ff', counter: '#ff8fb0', focus: '#ffb84d' };
+const LIGHT: Palette = {
+  dark: false,
+  surface: '#ffffff',
+  ink: '#1b1a22',
+  muted: '#5f5d6b',
+  line: '#e2e0da',
+  stain: '#453a94',
+  counter: '#c02a5c',
+  focus: '#d07a00',
+};
+const DARK: Palette = {
+  dark: true,
+  surface: '#17171e',
+  ink: '#eceaf4',
+  muted: '#a3a1b3',
+  line: '#2c2c38',
+  stain: '#b3a9ff',
+  counter: '#ff8fb0',
+  focus: '#ffb84d',
+};
 
-const cell = (text: string, p: number, rank = 1): Cell => ({ top: [{ id: 1, text, logprob: Math.log(p) }], entropy: 1, kl_to_final: 2, target: { id: 1, logprob: Math.log(p), rank } });
+const cell = (text: string, p: number, rank = 1): Cell => ({
+  top: [{ id: 1, text, logprob: Math.log(p) }],
+  entropy: 1,
+  kl_to_final: 2,
+  target: { id: 1, logprob: Math.log(p), rank },
+});
 const lens: Lens = {
-  tokens: [{ id: 0, text: 'The' }, { id: 1, text: ' sea' }], positions: [0, 1],
+  tokens: [
+    { id: 0, text: 'The' },
+    { id: 1, text: ' sea' },
+  ],
+  positions: [0, 1],
   points: ['blocks.0.hook_resid_pre', 'blocks.1.hook_resid_pre', 'blocks.1.hook_resid_post'],
-  cells: [[cell(' a', 0.1), cell(' b', 0.2)], [cell(' c', 0.3), cell(' d', 0.4)], [cell(' e', 0.9), cell(' f', 0.5)]],
+  cells: [
+    [cell(' a', 0.1), cell(' b', 0.2)],
+    [cell(' c', 0.3), cell(' d', 0.4)],
+    [cell(' e', 0.9), cell(' f', 0.5)],
+  ],
 };
 
 describe('colour', () => {
@@ -26,7 +57,10 @@ describe('colour', () => {
     for (const p of [LIGHT, DARK]) {
       expect(hexOf(sequential(p, 0))).toBe(p.surface);
       expect(hexOf(sequential(p, 1))).toBe(p.stain);
-      const steps = Array.from({ length: 10 }, (_, i) => labOf(hexOf(sequential(p, (i + 1) / 10)))[0] - labOf(hexOf(sequential(p, i / 10)))[0]);
+      const steps = Array.from(
+        { length: 10 },
+        (_, i) => labOf(hexOf(sequential(p, (i + 1) / 10)))[0] - labOf(hexOf(sequential(p, i / 10)))[0],
+      );
       for (const s of steps) expect(Math.abs(s - steps[0])).toBeLessThan(0.012);
     }
   });
@@ -36,13 +70,16 @@ describe('colour', () => {
     expect(hexOf(signed(LIGHT, 1))).toBe(LIGHT.stain);
   });
   test('text on any cell has at least 4.5 : 1', () => {
-    for (const p of [LIGHT, DARK]) for (let t = -1; t <= 1; t += 0.05) {
-      const fill = signed(p, t);
-      expect(contrast(fill, rgbOf(inkOn(fill)))).toBeGreaterThanOrEqual(4.5);
-    }
+    for (const p of [LIGHT, DARK])
+      for (let t = -1; t <= 1; t += 0.05) {
+        const fill = signed(p, t);
+        expect(contrast(fill, rgbOf(inkOn(fill)))).toBeGreaterThanOrEqual(4.5);
+      }
   });
   test('words and lines on the surface have at least 4.5 : 1', () => {
-    for (const p of [LIGHT, DARK]) for (const c of [p.ink, p.muted, p.stain, p.counter]) expect(contrast(rgbOf(c), rgbOf(p.surface))).toBeGreaterThanOrEqual(4.5);
+    for (const p of [LIGHT, DARK])
+      for (const c of [p.ink, p.muted, p.stain, p.counter])
+        expect(contrast(rgbOf(c), rgbOf(p.surface))).toBeGreaterThanOrEqual(4.5);
   });
 });
 
@@ -51,7 +88,12 @@ describe('tokens', () => {
     expect(visible(' Lisbon')).toBe('·Lisbon');
     expect(visible('\n\n')).toBe('↵↵');
     expect(visible('<0xE2>')).toBe('E2');
-    expect(pieces(' a b')).toEqual([{ text: '·', faint: true }, { text: 'a', faint: false }, { text: '·', faint: true }, { text: 'b', faint: false }]);
+    expect(pieces(' a b')).toEqual([
+      { text: '·', faint: true },
+      { text: 'a', faint: false },
+      { text: '·', faint: true },
+      { text: 'b', faint: false },
+    ]);
   });
   test('invisible characters get their number, emptiness a sign', () => {
     expect(visible('\u200b')).toBe('\\u200b');
@@ -68,10 +110,11 @@ describe('lens map', () => {
     expect(patchSite('blocks.5.hook_resid_pre')).toBe('blocks.4.hook_resid_post');
   });
   test('the last point is drawn at the top, and clicks find the cell that is drawn there', () => {
-    for (let point = 0; point < 3; point++) for (let column = 0; column < 2; column++) {
-      const b = cellBox(layout, point, column);
-      expect(cellAt(layout, b.x + b.w / 2, b.y + b.h / 2)).toEqual({ point, column });
-    }
+    for (let point = 0; point < 3; point++)
+      for (let column = 0; column < 2; column++) {
+        const b = cellBox(layout, point, column);
+        expect(cellAt(layout, b.x + b.w / 2, b.y + b.h / 2)).toEqual({ point, column });
+      }
     expect(cellBox(layout, 2, 0).y).toBeLessThan(cellBox(layout, 0, 0).y);
     expect(cellAt(layout, 2, 2)).toBeNull();
   });
@@ -112,7 +155,12 @@ describe('heads', () => {
     expect(g.size).toBeGreaterThanOrEqual(30);
     expect(g.width).toBeLessThanOrEqual(701);
     expect(g.height).toBeLessThanOrEqual(590);
-    for (const [layer, head] of [[0, 0], [14, 8], [15, 0], [29, 8]]) {
+    for (const [layer, head] of [
+      [0, 0],
+      [14, 8],
+      [15, 0],
+      [29, 8],
+    ]) {
       const b = headBox(g, layer, head);
       expect(headAt(g, b.x + 2, b.y + 2)).toEqual({ layer, head });
     }
@@ -121,18 +169,52 @@ describe('heads', () => {
     expect(gridLayout(30, 9, 340, 560).width).toBeLessThanOrEqual(341);
   });
   test('bytes of the wrong number are refused with both numbers', () => {
-    const json = { n_layers: 1, n_heads: 1, tokens: [{ id: 0, text: 'a' }, { id: 1, text: 'b' }], layers: undefined, patterns: btoa('abc') };
+    const json = {
+      n_layers: 1,
+      n_heads: 1,
+      tokens: [
+        { id: 0, text: 'a' },
+        { id: 1, text: 'b' },
+      ],
+      layers: undefined,
+      patterns: btoa('abc'),
+    };
     expect(() => decodePatterns(json)).toThrow(/3 bytes.*= 4/);
   });
   test('numbers tell a previous-token head from one that rests on the first token', () => {
-    const previous = headNumbers([[1, 0, 0], [1, 0, 0], [0, 1, 0]]);
+    const previous = headNumbers([
+      [1, 0, 0],
+      [1, 0, 0],
+      [0, 1, 0],
+    ]);
     expect(previous).toMatchObject({ previous: 1, self: 0, first: 0.5 });
-    expect(headNumbers([[1, 0, 0], [1, 0, 0], [1, 0, 0]]).first).toBe(1);
-    expect(headNumbers([[1, 0], [0.5, 0.5]]).entropy).toBeCloseTo(Math.log(2));
+    expect(
+      headNumbers([
+        [1, 0, 0],
+        [1, 0, 0],
+        [1, 0, 0],
+      ]).first,
+    ).toBe(1);
+    expect(
+      headNumbers([
+        [1, 0],
+        [0.5, 0.5],
+      ]).entropy,
+    ).toBeCloseTo(Math.log(2));
   });
   test('the large pattern draws the lower triangle only', () => {
     const l = matrixLayout(3, 400, 400);
-    const scene = matrixScene([[1, 0, 0], [0.5, 0.5, 0], [0.2, 0.3, 0.5]], [0, 1, 2].map((id) => ({ id, text: 'abc'[id] })), l, LIGHT, { query: null, key: null });
+    const scene = matrixScene(
+      [
+        [1, 0, 0],
+        [0.5, 0.5, 0],
+        [0.2, 0.3, 0.5],
+      ],
+      [0, 1, 2].map((id) => ({ id, text: 'abc'[id] })),
+      l,
+      LIGHT,
+      { query: null, key: null },
+    );
     expect(scene.marks.filter((m) => m.kind === 'rect')).toHaveLength(6);
     expect(matrixAt(l, l.x0 + 1, l.y0 + l.step + 1)).toEqual({ query: 1, key: 0 });
   });
@@ -152,13 +234,26 @@ describe('bars, curve, export', () => {
     expect(reach(track, 1, 'probability', 49152)).toBe(0);
   });
   test('an exported picture says its title and caption, and text from the model stays text', () => {
-    const svg = svgFile({ width: 10, height: 10, marks: [{ kind: 'text', x: 0, y: 0, text: '<script>"', fill: '#000000', size: 9 }] }, 'A & B', 'of a model', LIGHT);
+    const svg = svgFile(
+      { width: 10, height: 10, marks: [{ kind: 'text', x: 0, y: 0, text: '<script>"', fill: '#000000', size: 9 }] },
+      'A & B',
+      'of a model',
+      LIGHT,
+    );
     expect(svg).toContain('A &amp; B');
     expect(svg).toContain('of a model');
     expect(svg).not.toContain('<script>');
   });
   test('CSV quotes what needs quoting', () => {
-    expect(csvFile({ columns: ['a', 'b'], rows: [[' x', 'say "hi"'], [1, null]] })).toBe('a,b\r\n" x","say ""hi"""\r\n1,\r\n');
+    expect(
+      csvFile({
+        columns: ['a', 'b'],
+        rows: [
+          [' x', 'say "hi"'],
+          [1, null],
+        ],
+      }),
+    ).toBe('a,b\r\n" x","say ""hi"""\r\n1,\r\n');
   });
   test('a PNG has its signature, its size and three chunks', () => {
     const png = pngOf(2, 1, Uint8ClampedArray.of(1, 2, 3, 255, 4, 5, 6, 255));

@@ -7,7 +7,9 @@ import { sequential, type Palette } from './colour';
 import type { Mark, Scene } from './scene';
 
 export interface Patterns {
-  nLayers: number; nHeads: number; tokens: Token[];
+  nLayers: number;
+  nHeads: number;
+  tokens: Token[];
   /** Which layer each block of `bytes` stands for. */
   layers: number[];
   /** `[layers, heads, T, T]`, value × 255. */
@@ -21,7 +23,9 @@ export function decodePatterns(json: PatternsJson): Patterns {
   const T = json.tokens.length;
   const expected = layers.length * json.n_heads * T * T;
   if (bytes.length !== expected) {
-    throw new Error(`the server's answer at patterns: ${bytes.length} bytes, expected ${layers.length} layers × ${json.n_heads} heads × ${T}² = ${expected}`);
+    throw new Error(
+      `the server's answer at patterns: ${bytes.length} bytes, expected ${layers.length} layers × ${json.n_heads} heads × ${T}² = ${expected}`,
+    );
   }
   return { nLayers: json.n_layers, nHeads: json.n_heads, tokens: json.tokens, layers, bytes };
 }
@@ -29,7 +33,9 @@ export function decodePatterns(json: PatternsJson): Patterns {
 export function headBytes(p: Patterns, layer: number, head: number): Uint8Array | null {
   const at = p.layers.indexOf(layer);
   const size = p.tokens.length ** 2;
-  return at < 0 || head < 0 || head >= p.nHeads ? null : p.bytes.subarray((at * p.nHeads + head) * size, (at * p.nHeads + head + 1) * size);
+  return at < 0 || head < 0 || head >= p.nHeads
+    ? null
+    : p.bytes.subarray((at * p.nHeads + head) * size, (at * p.nHeads + head + 1) * size);
 }
 
 export function matrixOf(bytes: Uint8Array, T: number): number[][] {
@@ -50,8 +56,17 @@ export function thumbnail(bytes: Uint8Array, T: number, palette: Palette): Uint8
 }
 
 export interface GridLayout {
-  size: number; gap: number; blocks: number; perBlock: number; x0: number; y0: number; blockGap: number; width: number; height: number;
-  nLayers: number; nHeads: number;
+  size: number;
+  gap: number;
+  blocks: number;
+  perBlock: number;
+  x0: number;
+  y0: number;
+  blockGap: number;
+  width: number;
+  height: number;
+  nLayers: number;
+  nHeads: number;
 }
 
 /**
@@ -59,7 +74,10 @@ export interface GridLayout {
  * `width` × `height`.
  */
 export function gridLayout(nLayers: number, nHeads: number, width: number, height: number): GridLayout {
-  const x0 = 24, y0 = 18, gap = 3, blockGap = 30;
+  const x0 = 24,
+    y0 = 18,
+    gap = 3,
+    blockGap = 30;
   let best: GridLayout | null = null;
   for (let blocks = 1; blocks <= nLayers; blocks++) {
     const perBlock = Math.ceil(nLayers / blocks);
@@ -69,8 +87,17 @@ export function gridLayout(nLayers: number, nHeads: number, width: number, heigh
     if (best && size <= best.size) continue;
     const used = Math.ceil(nLayers / perBlock);
     best = {
-      size: Math.max(4, size), gap, blocks: used, perBlock, x0, y0, blockGap, nLayers, nHeads,
-      width: x0 + used * nHeads * (size + gap) + (used - 1) * blockGap, height: y0 + perBlock * (size + gap),
+      size: Math.max(4, size),
+      gap,
+      blocks: used,
+      perBlock,
+      x0,
+      y0,
+      blockGap,
+      nLayers,
+      nHeads,
+      width: x0 + used * nHeads * (size + gap) + (used - 1) * blockGap,
+      height: y0 + perBlock * (size + gap),
     };
   }
   return best as GridLayout;
@@ -101,17 +128,61 @@ export function gridScene(p: Patterns, g: GridLayout, palette: Palette): Scene {
   for (let layer = 0; layer < g.nLayers; layer++) {
     for (let head = 0; head < g.nHeads; head++) {
       const box = headBox(g, layer, head);
-      if (head === 0) marks.push({ kind: 'text', x: box.x - 5, y: box.y + g.size / 2 + 3.5, text: String(layer), fill: palette.muted, size: 10, anchor: 'end', mono: true });
-      if (layer % g.perBlock === 0) marks.push({ kind: 'text', x: box.x + g.size / 2, y: g.y0 - 6, text: head || g.size < 30 ? String(head) : 'head 0', fill: palette.muted, size: 10, anchor: 'middle', mono: true });
-      marks.push({ kind: 'rect', x: box.x, y: box.y, w: g.size, h: g.size, fill: palette.surface, stroke: palette.line, width: 1 });
+      if (head === 0)
+        marks.push({
+          kind: 'text',
+          x: box.x - 5,
+          y: box.y + g.size / 2 + 3.5,
+          text: String(layer),
+          fill: palette.muted,
+          size: 10,
+          anchor: 'end',
+          mono: true,
+        });
+      if (layer % g.perBlock === 0)
+        marks.push({
+          kind: 'text',
+          x: box.x + g.size / 2,
+          y: g.y0 - 6,
+          text: head || g.size < 30 ? String(head) : 'head 0',
+          fill: palette.muted,
+          size: 10,
+          anchor: 'middle',
+          mono: true,
+        });
+      marks.push({
+        kind: 'rect',
+        x: box.x,
+        y: box.y,
+        w: g.size,
+        h: g.size,
+        fill: palette.surface,
+        stroke: palette.line,
+        width: 1,
+      });
       const bytes = headBytes(p, layer, head);
-      if (bytes) marks.push({ kind: 'pixels', x: box.x, y: box.y, w: g.size, h: g.size, cols: T, rows: T, rgba: thumbnail(bytes, T, palette) });
+      if (bytes)
+        marks.push({
+          kind: 'pixels',
+          x: box.x,
+          y: box.y,
+          w: g.size,
+          h: g.size,
+          cols: T,
+          rows: T,
+          rgba: thumbnail(bytes, T, palette),
+        });
     }
   }
   return { width: g.width, height: g.height, marks };
 }
 
-export interface HeadNumbers { previous: number; self: number; first: number; entropy: number }
+export interface HeadNumbers {
+  previous: number;
+  self: number;
+  first: number;
+  entropy: number;
+}
 
 /** Means over queries from the second token on: weight on the token before, on itself, on the first token; and entropy. */
 export function headNumbers(pattern: number[][]): HeadNumbers {
@@ -128,5 +199,8 @@ export function headNumbers(pattern: number[][]): HeadNumbers {
 }
 
 export function strongest(values: number[], count: number): { index: number; value: number }[] {
-  return values.map((value, index) => ({ index, value })).sort((a, b) => b.value - a.value).slice(0, count);
+  return values
+    .map((value, index) => ({ index, value }))
+    .sort((a, b) => b.value - a.value)
+    .slice(0, count);
 }

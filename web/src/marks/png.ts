@@ -25,7 +25,9 @@ function stored(raw: Uint8Array): Uint8Array {
   const blocks = Math.max(1, Math.ceil(raw.length / 65535));
   const out = new Uint8Array(raw.length + blocks * 5 + 6);
   out.set([0x78, 0x01]);
-  let at = 2, a = 1, b = 0;
+  let at = 2,
+    a = 1,
+    b = 0;
   for (let i = 0; i < blocks; i++) {
     const part = raw.subarray(i * 65535, (i + 1) * 65535);
     out.set([i === blocks - 1 ? 1 : 0, part.length & 255, part.length >> 8, ~part.length & 255, (~part.length >> 8) & 255], at);
@@ -48,7 +50,9 @@ export function pngOf(cols: number, rows: number, rgba: Uint8ClampedArray): Uint
   for (let y = 0; y < rows; y++) raw.set(rgba.subarray(y * cols * 4, (y + 1) * cols * 4), y * (cols * 4 + 1) + 1);
   const parts = [
     Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a),
-    chunk('IHDR', header), chunk('IDAT', stored(raw)), chunk('IEND', new Uint8Array(0)),
+    chunk('IHDR', header),
+    chunk('IDAT', stored(raw)),
+    chunk('IEND', new Uint8Array(0)),
   ];
   const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
   parts.reduce((at, p) => (out.set(p, at), at + p.length), 0);

@@ -5,13 +5,25 @@
 export type Mark =
   | { kind: 'rect'; x: number; y: number; w: number; h: number; fill?: string; stroke?: string; width?: number; radius?: number }
   | {
-      kind: 'text'; x: number; y: number; text: string; fill: string; size: number; anchor?: 'start' | 'middle' | 'end';
-      mono?: boolean; bold?: boolean; rotate?: number;
+      kind: 'text';
+      x: number;
+      y: number;
+      text: string;
+      fill: string;
+      size: number;
+      anchor?: 'start' | 'middle' | 'end';
+      mono?: boolean;
+      bold?: boolean;
+      rotate?: number;
     }
   | { kind: 'path'; d: string; fill?: string; stroke?: string; width?: number; dash?: string; opacity?: number }
   | { kind: 'pixels'; x: number; y: number; w: number; h: number; cols: number; rows: number; rgba: Uint8ClampedArray };
 
-export interface Scene { width: number; height: number; marks: Mark[] }
+export interface Scene {
+  width: number;
+  height: number;
+  marks: Mark[];
+}
 
 export const MONO = "'IBM Plex Mono', ui-monospace, 'DejaVu Sans Mono', monospace";
 export const SANS = "'IBM Plex Sans', system-ui, 'DejaVu Sans', sans-serif";

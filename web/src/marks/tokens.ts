@@ -1,9 +1,12 @@
 /** Tokens shown exactly: a space as a faint dot, a newline as ↵, a tab as ⇥, bytes that are no text as hex. Pure. */
-export interface Piece { text: string; faint: boolean }
+export interface Piece {
+  text: string;
+  faint: boolean;
+}
 
 const RAW = /<0x([0-9A-Fa-f]{2})>/;
-// Control characters, and the replacement character that stands for bytes which are no UTF-8.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufffd]/;
+// What no face draws: control, format and unassigned characters, other spaces, and what stands for bytes that are no UTF-8.
+const HIDDEN = /[\p{C}\p{Z}\ufffd]/u;
 
 function shown(character: string): Piece {
   if (character === ' ') return { text: '·', faint: true };
@@ -35,5 +38,7 @@ export function pieces(token: string): Piece[] {
 }
 
 export function visible(token: string): string {
-  return pieces(token).map((p) => p.text).join('');
+  return pieces(token)
+    .map((p) => p.text)
+    .join('');
 }

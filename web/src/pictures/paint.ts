@@ -15,14 +15,24 @@ function mark(c: CanvasRenderingContext2D, m: Mark): void {
       c.beginPath();
       if (m.radius) c.roundRect(m.x, m.y, m.w, m.h, m.radius);
       else c.rect(m.x, m.y, m.w, m.h);
-      if (m.fill) { c.fillStyle = m.fill; c.fill(); }
-      if (m.stroke) { c.strokeStyle = m.stroke; c.lineWidth = m.width ?? 1; c.stroke(); }
+      if (m.fill) {
+        c.fillStyle = m.fill;
+        c.fill();
+      }
+      if (m.stroke) {
+        c.strokeStyle = m.stroke;
+        c.lineWidth = m.width ?? 1;
+        c.stroke();
+      }
       return;
     case 'text':
       c.font = `${m.bold ? '600 ' : ''}${m.size}px ${m.mono ? MONO : SANS}`;
       c.textAlign = m.anchor === 'middle' ? 'center' : m.anchor === 'end' ? 'right' : 'left';
       c.fillStyle = m.fill;
-      if (!m.rotate) { c.fillText(m.text, m.x, m.y); return; }
+      if (!m.rotate) {
+        c.fillText(m.text, m.x, m.y);
+        return;
+      }
       c.save();
       c.translate(m.x, m.y);
       c.rotate((m.rotate * Math.PI) / 180);
@@ -32,8 +42,17 @@ function mark(c: CanvasRenderingContext2D, m: Mark): void {
     case 'path': {
       const path = new Path2D(m.d);
       c.globalAlpha = m.opacity ?? 1;
-      if (m.fill) { c.fillStyle = m.fill; c.fill(path); }
-      if (m.stroke) { c.strokeStyle = m.stroke; c.lineWidth = m.width ?? 1; c.setLineDash((m.dash ?? '').split(' ').filter(Boolean).map(Number)); c.stroke(path); c.setLineDash([]); }
+      if (m.fill) {
+        c.fillStyle = m.fill;
+        c.fill(path);
+      }
+      if (m.stroke) {
+        c.strokeStyle = m.stroke;
+        c.lineWidth = m.width ?? 1;
+        c.setLineDash((m.dash ?? '').split(' ').filter(Boolean).map(Number));
+        c.stroke(path);
+        c.setLineDash([]);
+      }
       c.globalAlpha = 1;
       return;
     }

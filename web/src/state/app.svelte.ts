@@ -42,7 +42,9 @@ class App {
   modelName = $derived(this.s.model || this.model || this.models.data?.models[0]?.name || 'smollm2-135m');
   tokens = $derived<types.Token[]>(this.lens.data?.tokens ?? this.patterns.data?.tokens ?? []);
   /** The lens that the selection speaks of: with edits, unless only "before" is shown. */
-  shown = $derived<types.Lens | null>(this.s.edits.length && this.s.show !== 'before' && this.edited.data ? this.edited.data : this.lens.data);
+  shown = $derived<types.Lens | null>(
+    this.s.edits.length && this.s.show !== 'before' && this.edited.data ? this.edited.data : this.lens.data,
+  );
   nLayers = $derived(this.config?.n_layers ?? this.patterns.data?.nLayers ?? 30);
   nHeads = $derived(this.config?.n_heads ?? this.patterns.data?.nHeads ?? 9);
 
@@ -105,7 +107,10 @@ class App {
   }
 
   follow(text: string): void {
-    this.go({ follow: this.s.follow === text ? '' : text, ...(this.s.measure === 'rank' ? { measure: 'probability' } : {}) }, true);
+    this.go(
+      { follow: this.s.follow === text ? '' : text, ...(this.s.measure === 'rank' ? { measure: 'probability' } : {}) },
+      true,
+    );
   }
 
   /** Asks for what the open view shows. Runs as an effect, so it must read all that matters before it asks. */
@@ -125,8 +130,9 @@ class App {
     if (this.s.prompt.length > LONG && (!live || this.tokenize.busy)) return;
     const length = (this.tokenize.data?.ids.length ?? 0) + generated.length;
     const shown = this.columns.at(-1) === length - 1 || this.s.range ? this.columns : visibleColumns(length, this.s.range, 700);
-    const positions = length > LONG && shown.length < length ? shown : 'all' as const;
-    const lens = (e: types.Edit[]) => withModel(lensBody(subject, { positions, top: TOP, target: follow, allPoints }, e), this.s.model);
+    const positions = length > LONG && shown.length < length ? shown : ('all' as const);
+    const lens = (e: types.Edit[]) =>
+      withModel(lensBody(subject, { positions, top: TOP, target: follow, allPoints }, e), this.s.model);
     this.lens.ask(lens([]));
     if (edits.length) this.edited.ask(lens(edits));
     else if (this.edited.data || this.edited.error || this.edited.busy) this.edited.clear();
@@ -160,7 +166,10 @@ class App {
   }
 
   async saveActivations(): Promise<Blob> {
-    return client.blob('trace', withModel({ ...subjectOf(this.subject), sites: 'blocks.*.hook_resid_post', edits: this.s.edits }, this.s.model));
+    return client.blob(
+      'trace',
+      withModel({ ...subjectOf(this.subject), sites: 'blocks.*.hook_resid_post', edits: this.s.edits }, this.s.model),
+    );
   }
 }
 

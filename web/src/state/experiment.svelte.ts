@@ -15,7 +15,8 @@ class Run {
   answer = new Query('lens', types.lens);
   flipped = new Query('lens', types.lens);
   rise = $derived.by<Rise | null>(() => {
-    const a = this.answer.data, b = this.flipped.data;
+    const a = this.answer.data,
+      b = this.flipped.data;
     if (!a || !b) return null;
     const first = a.cells.map((row) => row[row.length - 1].top[0]?.text ?? '');
     return { points: a.points, first, tracks: [trackOf(a, experiment.answer), trackOf(b, experiment.flippedAnswer)] };

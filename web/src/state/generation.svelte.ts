@@ -25,13 +25,17 @@ class Generation {
     const body = { ...runBody(app.subject, sampling, edits, follow, allPoints, TOP), ...(model ? { model } : {}) };
     const ids: number[] = [...app.s.generated];
     try {
-      const run = await client.generate(body, (event) => {
-        if (abort.signal.aborted) return;
-        ids.push(event.id);
-        this.count++;
-        this.rate = this.count / ((performance.now() - began) / 1000);
-        this.arrive(event, ids);
-      }, abort.signal);
+      const run = await client.generate(
+        body,
+        (event) => {
+          if (abort.signal.aborted) return;
+          ids.push(event.id);
+          this.count++;
+          this.rate = this.count / ((performance.now() - began) / 1000);
+          this.arrive(event, ids);
+        },
+        abort.signal,
+      );
       this.rate = run.timing?.decode_tokens_per_s ?? this.rate;
       this.finish = run.finish;
     } catch (error) {
@@ -55,7 +59,10 @@ class Generation {
     const short = prompt && prompt.length + ids.length <= LONG;
     // One at a time: the heads follow as fast as the model can say both.
     if (app.s.view === 'heads' && short && !app.patterns.busy) {
-      app.patterns.ask({ ...patternsBody({ prompt: '', chat: false, tokens: [...prompt, ...ids] }, app.s.edits), ...(app.s.model ? { model: app.s.model } : {}) });
+      app.patterns.ask({
+        ...patternsBody({ prompt: '', chat: false, tokens: [...prompt, ...ids] }, app.s.edits),
+        ...(app.s.model ? { model: app.s.model } : {}),
+      });
     }
   }
 }

@@ -16,7 +16,10 @@ const clamp = (x: number, high: number) => Math.min(high, Math.max(0, x));
 function move([across, up]: [number, number]): boolean {
   const { view, layer, head } = app.s;
   if (view === 'look' && app.shown) {
-    app.select(clamp(app.selectedPoint + up, app.shown.points.length - 1), clamp(app.selectedPosition + across, app.tokens.length - 1));
+    app.select(
+      clamp(app.selectedPoint + up, app.shown.points.length - 1),
+      clamp(app.selectedPosition + across, app.tokens.length - 1),
+    );
     return true;
   }
   if (view === 'heads') {
@@ -42,19 +45,31 @@ export function onKey(event: KeyboardEvent): boolean {
   }
   if (typing(event.target)) return false;
   if (app.keysOpen) return false;
-  if (event.key === '?') { app.keysOpen = true; return true; }
+  if (event.key === '?') {
+    app.keysOpen = true;
+    return true;
+  }
   if (event.key === '/') {
     if (app.s.view === 'start') app.open('look');
     requestAnimationFrame(() => document.getElementById('prompt')?.focus());
     return true;
   }
   const view = ({ 1: 'start', 2: 'look', 3: 'heads' } as const)[event.key];
-  if (view) { app.open(view); return true; }
+  if (view) {
+    app.open(view);
+    return true;
+  }
   if (event.key in STEPS) return move(STEPS[event.key]);
   const onControl = event.target instanceof HTMLElement && /^(BUTTON|A|SUMMARY)$/.test(event.target.tagName);
   if (event.key === 'Enter' && !onControl) {
-    if (app.s.view === 'look') { app.go({ view: 'heads', open: false }, true); return true; }
-    if (app.s.view === 'heads' && !app.s.open) { app.go({ open: true }, true); return true; }
+    if (app.s.view === 'look') {
+      app.go({ view: 'heads', open: false }, true);
+      return true;
+    }
+    if (app.s.view === 'heads' && !app.s.open) {
+      app.go({ open: true }, true);
+      return true;
+    }
   }
   return false;
 }

@@ -31,7 +31,11 @@ export class Query<T, V = T> {
   static epoch = 0;
   private abort: AbortController | null = null;
 
-  constructor(private readonly command: string, private readonly shape: Check<T>, private readonly view: (data: T) => V = (d) => d as unknown as V) {}
+  constructor(
+    private readonly command: string,
+    private readonly shape: Check<T>,
+    private readonly view: (data: T) => V = (d) => d as unknown as V,
+  ) {}
 
   /** Asks, unless this is what was asked last; `fresh` asks even then. */
   ask(body: object, fresh = false): void {

@@ -39,19 +39,46 @@ export interface State {
 
 export function initialState(prompt: string): State {
   return {
-    view: 'start', model: '', prompt, chat: false, generated: [], edits: [], measure: 'probability', follow: '', allPoints: false,
-    point: null, position: null, range: null, layer: 0, head: 0, open: false, lines: false, show: 'both', sampling: { ...GREEDY }, experiment: false,
+    view: 'start',
+    model: '',
+    prompt,
+    chat: false,
+    generated: [],
+    edits: [],
+    measure: 'probability',
+    follow: '',
+    allPoints: false,
+    point: null,
+    position: null,
+    range: null,
+    layer: 0,
+    head: 0,
+    open: false,
+    lines: false,
+    show: 'both',
+    sampling: { ...GREEDY },
+    experiment: false,
   };
 }
 
 const SAMPLING: [keyof Sampling, string][] = [
-  ['maxTokens', 'max'], ['temperature', 'temp'], ['topK', 'topk'], ['topP', 'topp'], ['minP', 'minp'], ['seed', 'seed'], ['stop', 'stop'],
+  ['maxTokens', 'max'],
+  ['temperature', 'temp'],
+  ['topK', 'topk'],
+  ['topP', 'topp'],
+  ['minP', 'minp'],
+  ['seed', 'seed'],
+  ['stop', 'stop'],
 ];
 
 export function toHash(s: State, defaults: State): string {
   const q = new URLSearchParams();
-  const put = (name: string, value: string, standard: string) => { if (value !== standard) q.append(name, value); };
-  const flag = (name: string, value: boolean) => { if (value) q.append(name, '1'); };
+  const put = (name: string, value: string, standard: string) => {
+    if (value !== standard) q.append(name, value);
+  };
+  const flag = (name: string, value: boolean) => {
+    if (value) q.append(name, '1');
+  };
   put('model', s.model, defaults.model);
   if (s.view !== 'start') put('prompt', s.prompt, '\u0000');
   flag('chat', s.chat);
@@ -85,8 +112,14 @@ export function fromHash(hash: string, defaults: State): State {
   s.model = q.get('model') ?? defaults.model;
   s.prompt = q.get('prompt') ?? defaults.prompt;
   s.chat = q.has('chat');
-  s.generated = (q.get('gen') ?? '').split('.').map(natural).filter((n) => n !== null);
-  s.edits = q.getAll('edit').map(parseEdit).filter((e) => e !== null);
+  s.generated = (q.get('gen') ?? '')
+    .split('.')
+    .map(natural)
+    .filter((n) => n !== null);
+  s.edits = q
+    .getAll('edit')
+    .map(parseEdit)
+    .filter((e) => e !== null);
   const measure = q.get('colour') as Measure;
   if (MEASURES.includes(measure)) s.measure = measure;
   s.follow = q.get('follow') ?? '';
