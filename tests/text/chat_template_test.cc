@@ -156,6 +156,7 @@ TEST(ChatTemplate, a_namespace_may_hold_itself) {
 }
 
 TEST(ChatTemplate, scopes_are_jinjas) {
+  EXPECT_EQ(render("{% macro g(x=1) %}{{ x }}{% endmacro %}{% macro f(a=g(g(g(7)))) %}<{{ a }}>{% endmacro %}{{ f() }}"), "<7>");
   EXPECT_EQ(render("{% set x = 1 %}{% for i in [1] %}{% set x = 2 %}{{ x }}{% endfor %}{{ x }}"), "21");
   EXPECT_EQ(render("{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}"), "2");
   EXPECT_EQ(

@@ -314,16 +314,18 @@ class Evaluator {
   Value call_macro(const MacroStatement& macro, const Arguments& with) {
     if (with.positional.size() > macro.parameters.size())
       meter_.invalid(fmt::format("{} takes {} arguments, {} given", macro.name, macro.parameters.size(), with.positional.size()));
-    for (const auto& [name, unused] : with.named) {
-      if (std::none_of(macro.parameters.begin(), macro.parameters.end(), [&](const auto& p) { return p.first == name; }))
-        meter_.invalid(fmt::format("{} has no parameter \"{}\"", macro.name, printable(name, 40)));
+    for (const auto& argument : with.named) {
+      const auto is_it = [&](const auto& parameter) { return parameter.first == argument.first; };
+      if (std::none_of(macro.parameters.begin(), macro.parameters.end(), is_it))
+        meter_.invalid(fmt::format("{} has no parameter \"{}\"", macro.name, printable(argument.first, 40)));
     }
     const size_t base = std::exchange(base_, scopes_.size());
     scopes_.emplace_back();
     for (size_t i = 0; i < macro.parameters.size(); ++i) {
       const auto& [name, otherwise] = macro.parameters[i];
       const Value* given = with.find(i, name);
-      scopes_.back().set(name, given ? *given : otherwise ? evaluate(*otherwise) : Value(Undefined{name}));
+      Value value = given ? *given : otherwise ? evaluate(*otherwise) : Value(Undefined{name});
+      scopes_.back().set(name, std::move(value));
     }
     Value out = captured(macro.body);
     scopes_.pop_back();
