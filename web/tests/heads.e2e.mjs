@@ -1,6 +1,6 @@
 import { assert, heads, live, look, onPage, until, URL_BASE } from './browser.mjs';
 
-const ready = (page) => page.waitForSelector('[data-part=heads] table', { state: 'attached' });
+const ready = (page) => page.waitForSelector('[data-part=heads][data-settled=true] table', { state: 'attached' });
 const title = (page) => page.locator('[data-part=details] h2').innerText();
 
 onPage('every head is drawn and fits the window at 1280', {}, async (page) => {
@@ -67,7 +67,7 @@ onPage('a click opens a head, the pointer reads a weight, tokens connect both wa
   await live(page);
   const canvas = page.locator('[data-part=pattern] canvas');
   await canvas.waitFor();
-  await page.waitForSelector('[data-part=pattern] table', { state: 'attached' });
+  await page.waitForSelector('[data-part=pattern][data-settled=true] table', { state: 'attached' });
   const l = JSON.parse(await canvas.getAttribute('data-layout'));
   await canvas.hover({ position: { x: l.x0 + l.step * 0.5, y: l.y0 + l.step * 4.5 } });
   await until(page, 'the weight', () => /reads\s+\d\.\d{3}/.test(document.querySelector('[data-part=pattern]').innerText));

@@ -3,7 +3,8 @@ import { assert, away, experiment, lensPixels, live, look, onPage, until } from 
 
 const answer = encodeURIComponent(experiment.answer);
 const edit = `&edit=${encodeURIComponent('blocks.16.hook_resid_post,pos=3=from:The capital of France is the city of@3')}`;
-const ready = (page, part = 'lens') => page.waitForSelector(`[data-part=${part}] table`, { state: 'attached' });
+const ready = (page, part = 'lens') =>
+  page.waitForSelector(`[data-part=${part}][data-settled=true] table`, { state: 'attached' });
 
 /** `[rows from the end down][columns]`: what the table behind the map says. */
 const values = (page, part = 'lens') =>

@@ -180,9 +180,10 @@ export function lineAt(T: number, width: number, x: number, yPixel: number): Foc
   return x < width / 2 ? { query: null, key: i } : { query: i, key: null };
 }
 
-export function patternTable(pattern: number[][], tokens: Token[]): Table {
+/** All weights; with `only`, those of that query, which is what a long text can be read out as. */
+export function patternTable(pattern: number[][], tokens: Token[], only: number | null = null): Table {
   const rows = pattern.flatMap((row, q) =>
-    row.slice(0, q + 1).map((v, k) => [q, tokens[q]?.text ?? '', k, tokens[k]?.text ?? '', v]),
+    only !== null && only !== q ? [] : row.slice(0, q + 1).map((v, k) => [q, tokens[q]?.text ?? '', k, tokens[k]?.text ?? '', v]),
   );
   return { columns: ['query', 'query_token', 'key', 'key_token', 'attention'], rows };
 }

@@ -144,7 +144,7 @@ export function gridScene(p: Patterns, g: GridLayout, palette: Palette): Scene {
           kind: 'text',
           x: box.x + g.size / 2,
           y: g.y0 - 6,
-          text: head || g.size < 30 ? String(head) : 'head 0',
+          text: String(head),
           fill: palette.muted,
           size: 10,
           anchor: 'middle',
