@@ -82,7 +82,27 @@ function patterns(body) {
   return { n_layers: CONFIG.n_layers, n_heads: CONFIG.n_heads, tokens, layers, patterns: bytes.toString('base64') };
 }
 
+const RUN_FIELDS = [
+  'prompt',
+  'tokens',
+  'chat',
+  'bos',
+  'max-tokens',
+  'temperature',
+  'top-k',
+  'top-p',
+  'min-p',
+  'seed',
+  'stop',
+  'stream',
+  'lens',
+  'top',
+  'edits',
+  'model',
+];
+
 async function run(body, req, res) {
+  for (const name of Object.keys(body)) if (!RUN_FIELDS.includes(name)) throw new Refused(400, `unknown field "${name}"`, name);
   const tokens = tokensFor(body);
   const prompt_ids = tokens.map((t) => t.id),
     ids = [];

@@ -69,7 +69,7 @@ describe('the server answers as the page expects', () => {
   test('generation: each token with its column of the lens, then a summary', async () => {
     const seen: types.RunEvent[] = [];
     const run = await client.generate(
-      runBody(start, { ...GREEDY, maxTokens: 3 }, [], experiment.answer, false, 5),
+      runBody(start, { ...GREEDY, maxTokens: 3 }, [], 5),
       (e) => seen.push(e),
       AbortSignal.timeout(60_000),
     );

@@ -53,7 +53,7 @@ export interface Sampling {
 
 export const GREEDY: Sampling = { maxTokens: 24, temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0, stop: '' };
 
-export function runBody(s: Subject, o: Sampling, edits: Edit[], target: string, allPoints: boolean, top: number): object {
+export function runBody(s: Subject, o: Sampling, edits: Edit[], top: number): object {
   return {
     ...subjectOf(s),
     'max-tokens': o.maxTokens,
@@ -65,8 +65,6 @@ export function runBody(s: Subject, o: Sampling, edits: Edit[], target: string, 
     ...(o.topP < 1 ? { 'top-p': o.topP } : {}),
     ...(o.minP > 0 ? { 'min-p': o.minP } : {}),
     ...(o.stop ? { stop: o.stop } : {}),
-    ...(target ? { target } : {}),
-    ...(allPoints ? { 'all-points': true } : {}),
     ...(edits.length ? { edits } : {}),
   };
 }

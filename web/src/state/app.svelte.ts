@@ -39,7 +39,7 @@ class App {
 
   live = $derived(this.server === 'ok');
   config = $derived<types.Config | null>(this.inspect.data?.config ?? null);
-  modelName = $derived(this.s.model || this.model || this.models.data?.models[0]?.name || 'smollm2-135m');
+  modelName = $derived(this.s.model || this.model.split(/[\\/]/).pop() || this.models.data?.models[0]?.name || 'smollm2-135m');
   tokens = $derived<types.Token[]>(this.lens.data?.tokens ?? this.patterns.data?.tokens ?? []);
   /** The lens that the selection speaks of: with edits, unless only "before" is shown. */
   shown = $derived<types.Lens | null>(

@@ -5,7 +5,7 @@
 import { client } from '../api/client';
 import { patternsBody, runBody } from '../api/requests';
 import { TOP } from '../api/recorded_requests';
-import type { Lens, RunEvent } from '../api/types';
+import type { Cell, Lens, RunEvent } from '../api/types';
 import { app, LONG } from './app.svelte';
 
 class Generation {
@@ -19,10 +19,10 @@ class Generation {
   async start(): Promise<void> {
     this.stop();
     const abort = (this.abort = new AbortController());
-    const { sampling, edits, follow, allPoints, model } = app.s;
+    const { sampling, edits, model } = app.s;
     const began = performance.now();
     Object.assign(this, { running: true, error: null, count: 0, rate: 0, finish: '' });
-    const body = { ...runBody(app.subject, sampling, edits, follow, allPoints, TOP), ...(model ? { model } : {}) };
+    const body = { ...runBody(app.subject, sampling, edits, TOP), ...(model ? { model } : {}) };
     const ids: number[] = [...app.s.generated];
     try {
       const run = await client.generate(
@@ -53,8 +53,8 @@ class Generation {
   /** Grows the lens by one column: at once, so the map moves with the text. */
   private arrive(event: RunEvent, ids: number[]): void {
     const query = app.s.edits.length ? app.edited : app.lens;
-    if (query.data) query.put(grown(query.data, event));
-    if (query !== app.lens && app.lens.data) app.lens.put(grown(app.lens.data, { ...event, lens: undefined }));
+    if (query.data) query.put(grown(query.data, event, app.s.follow));
+    if (query !== app.lens && app.lens.data) app.lens.put(grown(app.lens.data, { ...event, lens: undefined }, ''));
     const prompt = app.tokenize.data?.ids;
     const short = prompt && prompt.length + ids.length <= LONG;
     // One at a time: the heads follow as fast as the model can say both.
@@ -67,11 +67,17 @@ class Generation {
   }
 }
 
-export function grown(lens: Lens, event: RunEvent): Lens {
+/** A streamed cell names no followed token: it is found among the cell's first choices, or asked for once the text is done. */
+function following(cell: Cell, follow: string): Cell {
+  const place = follow && !cell.target ? cell.top.findIndex((c) => c.text === follow) : -1;
+  return place < 0 ? cell : { ...cell, target: { id: cell.top[place].id, logprob: cell.top[place].logprob, rank: place + 1 } };
+}
+
+export function grown(lens: Lens, event: RunEvent, follow: string): Lens {
   const position = lens.tokens.length;
   const tokens = [...lens.tokens, { id: event.id, text: event.text }];
   if (!event.lens || event.lens.length !== lens.points.length) return { ...lens, tokens };
-  const column = event.lens;
+  const column = event.lens.map((cell) => following(cell, follow));
   return { ...lens, tokens, positions: [...lens.positions, position], cells: lens.cells.map((row, i) => [...row, column[i]]) };
 }
 
