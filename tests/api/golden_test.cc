@@ -77,6 +77,18 @@ TEST_P(Golden, every_site_and_gradient_matches_the_reference) {
   EXPECT_GT(compared, 80);
 }
 
+TEST_P(Golden, a_gradient_has_its_site_s_shape_whichever_sites_are_asked_for) {
+  const fs::path folder = kGolden / GetParam();
+  const api::Context context{Model::load(folder), GetParam()};
+  const NpzReader golden(folder / "golden.npz");
+  for (const Site& site : all_sites(context.model->config())) {
+    api::TraceOptions o = all_of(golden, {site_name(site)});
+    o.param_grad = false;
+    for (const api::NamedArray& a : api::trace(context, o))
+      if (a.name.starts_with("grad.")) EXPECT_EQ(a.data.shape(), golden.read(a.name).shape) << a.name;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, Golden,
                          testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial", "attn_only_ln",
                                          "attn_only_shortformer", "attn_only_rotary"));

@@ -15,7 +15,7 @@ Value Tape::tap(const Value& value, std::function<void(const Tensor&)> sink) {
 }
 
 Value Tape::record(Tensor data, std::function<void(const Tensor&)> backward) {
-  nodes_.push_back({std::move(backward), {}});
+  nodes_.push_back({std::move(backward), data.shape(), {}});
   return {std::move(data), static_cast<int>(nodes_.size()) - 1};
 }
 
@@ -24,7 +24,8 @@ void Tape::add_gradient(int node, const Tensor& gradient) {
   MT_CHECK(gradient.defined());
   Tensor& sum = nodes_[node].gradient;
   if (!sum.defined()) {
-    sum = gradient;
+    // Operations that take rows together give gradients by rows.
+    sum = nodes_[node].shape.empty() ? gradient : gradient.view(nodes_[node].shape);
     return;
   }
   MT_CHECK_EQ(sum.numel(), gradient.numel());

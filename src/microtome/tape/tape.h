@@ -56,6 +56,7 @@ class Tape {
  private:
   struct Node {
     std::function<void(const Tensor&)> backward;  // empty: a leaf
+    Shape shape;                                  // of the value and its gradient; empty: as it comes (packed weights)
     Tensor gradient;
   };
   OpContext ctx_;
