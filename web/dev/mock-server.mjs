@@ -192,11 +192,19 @@ const TYPES = {
   '.json': 'application/json',
 };
 
+// The server's own policy, so that what it would forbid fails here too.
+const POLICY =
+  "default-src 'self'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; " +
+  "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 async function page(req, res) {
   const path = normalize(new URL(req.url, 'http://localhost').pathname).replace(/^(\.\.[/\\])+/, '');
   try {
     const file = await readFile(join(DIST, path === '/' ? 'index.html' : path));
-    res.writeHead(200, { 'content-type': TYPES[path === '/' ? '.html' : extname(path)] ?? 'application/octet-stream' });
+    res.writeHead(200, {
+      'content-type': TYPES[path === '/' ? '.html' : extname(path)] ?? 'application/octet-stream',
+      'content-security-policy': POLICY,
+    });
     res.end(file);
   } catch {
     json(res, 404, { error: { type: 'not_found', message: `${path}: no such file`, param: null } });

@@ -32,6 +32,9 @@ export function onPage(name, options, body) {
     page.setDefaultTimeout(PATIENCE);
     const faults = [];
     page.on('pageerror', (e) => faults.push(e.stack));
+    page.on('console', (m) => {
+      if (/Content Security Policy/.test(m.text())) faults.push(m.text());
+    });
     page.on('request', (r) => {
       if (!r.url().startsWith(URL_BASE) && !/^(blob|data):/.test(r.url())) faults.push(`asked for ${r.url()}`);
     });
