@@ -131,7 +131,7 @@ class OpenAI(unittest.TestCase):
 
     def test_chat(self):
         answer = self.chat()
-        self.assertIn("Lisbon", answer.choices[0].message.content)
+        self.assertIn("Portugal", answer.choices[0].message.content)
         self.assertEqual((answer.object, answer.choices[0].message.role), ("chat.completion", "assistant"))
         self.assertIn(answer.choices[0].finish_reason, ("stop", "length"))
 

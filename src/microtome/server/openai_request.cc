@@ -250,6 +250,10 @@ std::vector<int32_t> encode_messages(const api::Context& context, const Completi
 
 std::vector<std::vector<int32_t>> encode_prompts(const api::Context& context, const CompletionRequest& request) {
   std::vector<std::vector<int32_t>> out;
+  for (const auto& [id, bias] : request.sampling.logit_bias)
+    if (id >= context.model->config().vocab)
+      throw FieldError("logit_bias", fmt::format("\"logit_bias\" names token {}, outside of the vocabulary of {}", id,
+                                                 context.model->config().vocab));
   if (request.endpoint == Endpoint::kChat) {
     out.push_back(encode_messages(context, request));
     check_prompt(context, out[0], "messages");

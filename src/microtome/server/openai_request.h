@@ -43,7 +43,8 @@ struct CompletionRequest {
 // Throws FieldError (422).
 CompletionRequest parse_completion(const Json& body, Endpoint endpoint);
 
-// Token ids of each prompt; a chat is one. Throws FieldError: empty, too long for the context, ids outside of the vocabulary.
+// Token ids of each prompt; a chat is one. Throws FieldError: empty, too long for the context, ids (of logit_bias too) outside of
+// the vocabulary.
 std::vector<std::vector<int32_t>> encode_prompts(const api::Context& context, const CompletionRequest& request);
 
 }  // namespace microtome::server
