@@ -65,7 +65,7 @@ const names = {{
   entropy: 'entropy (nats)', kl: 'KL to the end (nats)',
 }};
 const visible = text => text.replace(/ /g, '·').replace(/\n/g, '↵').replace(/\t/g, '→')
-  .replace(/[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
+  .replace(/[\u0000-\u001f\u007f-\u00a0\u00ad\u061c\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]/g,
     c => '<U+' + c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0') + '>');
 const percent = logprob => (100 * Math.exp(logprob)).toPrecision(3) + ' %';
 const number = x => x === null ? '?' : x.toFixed(3);

@@ -9,11 +9,11 @@
 namespace microtome::api {
 namespace {
 
-// Controls, format characters (Unicode's Cf), separators of lines, variation selectors, noncharacters.
+// Controls, spaces of other widths, format characters (Unicode's Cf), separators of lines, variation selectors, noncharacters.
 bool has_no_shape(uint32_t c) {
   const auto in = [c](uint32_t low, uint32_t high) { return c >= low && c <= high; };
-  return c < 0x20 || in(0x7F, 0x9F) || c == 0xAD || c == 0x61C || c == 0x180E || in(0x200B, 0x200F) || in(0x2028, 0x202E) ||
-         in(0x2060, 0x206F) || in(0xFE00, 0xFE0F) || c == 0xFEFF || in(0xFFF0, 0xFFFB) || in(0xE0000, 0xE0FFF) || in(0xFDD0, 0xFDEF) ||
+  return c < 0x20 || in(0x7F, 0x9F) || c == 0xA0 || c == 0xAD || c == 0x61C || c == 0x180E || in(0x2000, 0x200F) || in(0x2028, 0x202F) ||
+         in(0x205F, 0x206F) || c == 0x3000 || in(0xFE00, 0xFE0F) || c == 0xFEFF || in(0xFFF0, 0xFFFB) || in(0xE0000, 0xE0FFF) || in(0xFDD0, 0xFDEF) ||
          (c & 0xFFFE) == 0xFFFE;
 }
 

@@ -71,13 +71,15 @@ std::string grid_block(const Json& lens, size_t begin, size_t end, int width, bo
 
 std::string grid(const Json& lens, int columns, bool colour) {
   const int n = static_cast<int>(lens["positions"].size());
-  const int width = std::clamp((columns - kLabel) / std::max(1, n) - 1, kLeastCell, kWidestCell);
-  const int across = std::max(1, (columns - kLabel + 1) / (width + 1));
+  // As few blocks as the narrowest cells allow, all of one width.
+  const int most = std::max(1, (columns - kLabel + 1) / (kLeastCell + 1)), blocks = (n + most - 1) / most;
+  const int across = (n + blocks - 1) / blocks;
+  const int width = std::clamp((columns - kLabel + 1) / across - 1, kLeastCell, kWidestCell);
   std::string out;
   for (int begin = 0; begin < n; begin += across) out += (begin ? "\n" : "") + grid_block(lens, begin, std::min(n, begin + across), width, colour);
-  out += "in each cell the most probable next token and its probability in %";
+  out += fit("each cell: the most probable next token and its probability in %", columns);
   if (colour) {
-    out += "; colour:";
+    out += "\nprobability in %:";
     for (int step = 0; step <= 10; step += 2) out += " " + painted(fmt::format(" {} ", step * 10), step / 10.0, true);
   }
   return out + "\n";

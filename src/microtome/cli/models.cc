@@ -10,6 +10,8 @@
 namespace microtome::cli {
 namespace {
 
+constexpr int kUncut = 1 << 20;
+
 std::string text_or(const Json& value, const char* otherwise) { return value.is_string() ? value.get<std::string>() : otherwise; }
 
 class ModelsCommand : public Command {
@@ -42,7 +44,8 @@ class ModelsCommand : public Command {
                  inert(text_or(m["license"], "-")), inert(m["path"].get<std::string>())});
       if (m.contains("error")) broken += "\n" + name + ": " + inert(m["error"].get<std::string>());
     }
-    return table.text(std::max(100, terminal_columns())) + (broken.empty() ? "" : broken + "\n");
+    // A path that is cut is of no use.
+    return table.text(kUncut) + (broken.empty() ? "" : broken + "\n");
   }
 
   OutputArguments output_;

@@ -32,7 +32,15 @@ std::vector<std::string> split_sites(const std::vector<std::string>& lists) {
 }
 
 void write_npz_output(const std::string& path, const std::vector<api::NamedArray>& arrays) {
-  if (path != "-") return api::write_arrays(path, arrays);
+  if (path != "-") {
+    try {
+      return api::write_arrays(path, arrays);
+    } catch (const Error& e) {
+      // Deep inside an archive its name is not known.
+      if (std::string_view(e.what()).starts_with(printable(path, 200))) throw;
+      throw Error(e.kind(), "{}: {}", printable(path, 200), e.what());
+    }
+  }
   std::ostringstream bytes;
   api::write_arrays(bytes, arrays);
   Output out;

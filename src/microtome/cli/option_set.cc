@@ -147,7 +147,7 @@ bool OptionSet::parse(std::span<const std::string> arguments) {
   try {
     app.parse(words);
   } catch (const CLI::ParseError& e) {
-    if (with_value.contains(last)) refuse(fmt::format("{} needs a value, {}", last, with_value[last]->value));
+    if (with_value.contains(last)) refuse(fmt::format("{0} needs a value: {0} {1}", last, with_value[last]->value));
     refuse(fmt::format("{}; see `microtome {} --help`", printable(e.what(), 300), command_));
   }
   if (help) return false;

@@ -34,6 +34,7 @@ std::string progress_text(const ProgressReport& r) {
   if (r.total > 0) text += fmt::format(" of {}, {:.0f} %", amount(r.total), std::min(100.0, 100 * r.done / r.total));
   const double rate = r.seconds > 0 ? r.done / r.seconds : 0;
   if (rate >= 1e5) text += fmt::format(", {:.1f} MB/s", rate / 1e6);
+  else if (rate > 0 && rate < 1) text += fmt::format(", {:.3g} s each", 1 / rate);
   else if (rate > 0) text += fmt::format(", {:.3g} per second", rate);
   if (!r.finished && r.seconds_left >= 0) text += fmt::format(", {} left", duration(r.seconds_left));
   if (r.finished) text += fmt::format(", {} in all", duration(r.seconds));

@@ -12,6 +12,9 @@ namespace {
 
 class TokenizeCommand : public Command {
  public:
+  // Weights are not needed: the way to load them that does least.
+  TokenizeCommand() { model_.compute = "native"; }
+
   void declare(OptionSet& options) override {
     model_.declare(options);
     input_.declare_text(options);
