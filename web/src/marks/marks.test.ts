@@ -96,7 +96,7 @@ describe('tokens', () => {
     ]);
   });
   test('invisible characters get their number, emptiness a sign', () => {
-    expect(visible('\u200b')).toBe('\\u200b');
+    expect(visible('\u200b')).toBe('<U+200B>');
     expect(visible('')).toBe('∅');
   });
 });

@@ -14,7 +14,7 @@ function shown(character: string): Piece {
   if (character === '\r') return { text: '␍', faint: true };
   if (character === '\t') return { text: '⇥', faint: true };
   if (HIDDEN.test(character)) {
-    return { text: `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`, faint: true };
+    return { text: `<U+${(character.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')}>`, faint: true };
   }
   return { text: character, faint: false };
 }
