@@ -9,9 +9,10 @@
 
 namespace {
 
-// The OpenMP runtime reads how long an idle thread spins before it sleeps when the program is loaded, before main. Its default, some
-// milliseconds, makes the threads of a busy machine wait for each other's time slices (1 token/s instead of 90 was measured);
-// sleeping at once costs little where the machine is idle. So a command that computes starts itself once more with that set.
+// The OpenMP runtime reads how long an idle thread spins before it sleeps when the program is loaded, before main. Its default,
+// some milliseconds, makes the threads of a busy machine wait for each other's time slices (1 token/s instead of 90 was
+// measured); sleeping at once costs little where the machine is idle. So a command that computes starts itself once more with
+// that set.
 void start_with_patient_threads(int argc, char** argv) {
   static constexpr std::array<std::string_view, 6> kComputing{"bench", "lens", "perplexity", "run", "serve", "trace"};
   if (argc < 2 || std::find(kComputing.begin(), kComputing.end(), argv[1]) == kComputing.end()) return;

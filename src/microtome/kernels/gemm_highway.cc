@@ -182,13 +182,19 @@ void filled_panel(const float* a, int64_t m, int64_t k, int64_t columns, float* 
   }
 }
 
-// Calls fn(unit, row, rows) for slabs of rows of units of columns, in parallel.
+// Multiply-adds below which waking another thread costs more than it saves: some 10 microseconds of work.
+constexpr int64_t kWorthAThread = 1 << 18;
+
+// Calls fn(unit, row, rows) for slabs of rows of units of columns, in parallel where they are worth it.
 template <class Fn>
-void for_pieces(int64_t m, int64_t units, Fn&& fn) {
-  const int64_t slabs = (m + internal::kSlabRows - 1) / internal::kSlabRows;
-  parallel_for(units * slabs, 1, [&](int64_t piece, int64_t) {
-    const int64_t row = piece % slabs * internal::kSlabRows;
-    fn(piece / slabs, row, std::min(internal::kSlabRows, m - row));
+void for_pieces(int64_t m, int64_t units, int64_t work, Fn&& fn) {
+  const int64_t slabs = (m + internal::kSlabRows - 1) / internal::kSlabRows, n = units * slabs;
+  const int64_t groups = std::clamp<int64_t>(work / kWorthAThread, 1, n);
+  parallel_for(n, (n + groups - 1) / groups, [&](int64_t begin, int64_t end) {
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t row = piece % slabs * internal::kSlabRows;
+      fn(piece / slabs, row, std::min(internal::kSlabRows, m - row));
+    }
   });
 }
 
@@ -196,7 +202,7 @@ void gemm_rows(const float* a, int64_t m, const PackedView& b, float* c) {
   const int64_t panel_bytes = packed_panel_bytes(b.format, b.k);
   const bool fill_first = b.format != PackedFormat::kF32 && m >= kWidenRows;
   const int64_t width = fill_first || b.format == PackedFormat::kF32 || b.format == PackedFormat::kBF16 ? 64 : kHalf;
-  for_pieces(m, (b.n + width - 1) / width, [&](int64_t unit, int64_t row, int64_t rows) {
+  for_pieces(m, (b.n + width - 1) / width, m * b.k * b.n, [&](int64_t unit, int64_t row, int64_t rows) {
     const std::byte* at = b.data + unit * panel_bytes * width / 64;
     const int64_t columns = std::min(width, b.n - unit * width);
     const float* from = a + row * b.k;
@@ -211,7 +217,7 @@ void gemm_rows(const float* a, int64_t m, const PackedView& b, float* c) {
 }
 
 void gemm_plain_rows(const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
-  for_pieces(m, internal::panel_count(n), [&](int64_t panel, int64_t row, int64_t rows) {
+  for_pieces(m, internal::panel_count(n), m * k * n, [&](int64_t panel, int64_t row, int64_t rows) {
     const int64_t columns = std::min<int64_t>(64, n - panel * 64);
     filled_panel(a + row * k, rows, k, columns, c + row * n + panel * 64, n, [&](int64_t begin, int64_t end, float* out) {
       for (int64_t i = begin; i < end; ++i, out += 64) {

@@ -11,6 +11,9 @@ namespace {
 // Query rows of one kernel call: enough to share a block of keys, few enough that a tile of scores stays in cache.
 constexpr int64_t kRowTile = 32;
 
+// Multiply-adds of the scores: some 10 microseconds of work.
+constexpr int64_t kWorthAThread = 1 << 18;
+
 struct Task {
   int sequence;
   int64_t kv_head, first, last;  // rows of the sequence
@@ -143,7 +146,9 @@ Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
   const AttentionShape& shape = layout->shape;
   Tensor z = Tensor::empty({q.data.size(0), layout->n_heads, shape.dv}, ctx.arena);
   const auto tasks = forward_tasks(*layout);
-  parallel_for(std::ssize(tasks), 1, [&](int64_t begin, int64_t end) {
+  // One token behind a short cache is not worth waking another thread for.
+  const int64_t work = longest(*layout) * q.data.numel();
+  parallel_for(std::ssize(tasks), work < kWorthAThread ? std::ssize(tasks) : 1, [&](int64_t begin, int64_t end) {
     const auto scratch = scratch_for(ctx, *layout);
     for (int64_t i = begin; i < end; ++i) {
       const TaskRows rows(*layout, tasks[i], q.data.f32());
