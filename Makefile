@@ -54,6 +54,14 @@ bench: ## run the benchmarks; tables and JSON in build/bench/
 	$(PROGRAM) pull $(MODEL) || echo "The default model cannot be fetched: the benchmarks that need it are left out"
 	exec scripts/run_benchmarks $(ONLY)
 
+.PHONY: pictures
+pictures: build ## take the README's pictures again
+	@scripts/install_packages test
+	$(PROGRAM) pull $(MODEL)
+	$(PROGRAM) serve $(MODEL) --port $(PORT) --quiet & server=$$!
+	trap 'kill $$server' EXIT
+	node scripts/make_pictures.mjs http://127.0.0.1:$(PORT) $(PROGRAM) docs/pictures
+
 .PHONY: fuzz
 fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each
 	@scripts/install_packages build develop
