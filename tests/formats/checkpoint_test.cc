@@ -1,6 +1,7 @@
 #include "microtome/formats/checkpoint.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 
@@ -48,6 +49,14 @@ TEST(Checkpoint, released_tensors_read_the_same_again) {
   c.release(c.get("w"));
   EXPECT_EQ(as_text(c.get("w").data), data);
   EXPECT_TRUE(c.config().is_object() && c.config().empty());
+}
+
+TEST(Checkpoint, named_pipes_are_refused_at_once) {
+  const TempFolder folder;
+  ASSERT_EQ(mkfifo((folder / "m.gguf").c_str(), 0600), 0);
+  ASSERT_EQ(mkfifo((folder / "config.json").c_str(), 0600), 0);
+  expect_error(ErrorKind::kInvalidArgument, "m.gguf: not a regular file", [&] { open_checkpoint(folder / "m.gguf"); });
+  expect_error(ErrorKind::kInvalidArgument, "config.json: not a regular file", [&] { open_checkpoint(folder.path()); });
 }
 
 TEST(Checkpoint, copies_keep_the_files_mapped) {

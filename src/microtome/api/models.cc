@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/api/suggest.h"
@@ -88,7 +87,7 @@ Json note_beside(const fs::path& model) {
   const fs::path file = (fs::is_directory(model, ec) ? model : model.parent_path()) / "microtome.json";
   if (!fs::is_regular_file(file, ec)) return Json::object();
   try {
-    Json note = parse_json(read_file(file, 1 << 20), "microtome.json");
+    Json note = parse_json(read_regular_file(file, 1 << 20), "microtome.json");
     // It speaks of one file.
     if (note.is_object() && note.value("file", "") == model.filename().string()) return note;
   } catch (const std::exception&) {
@@ -98,8 +97,9 @@ Json note_beside(const fs::path& model) {
 }
 
 Json described(const LocalModel& m) {
-  Json out{{"name", m.name}, {"path", m.path.string()}, {"family", nullptr}, {"parameters", nullptr}, {"bytes", size_on_disk(m.path)},
-           {"license", nullptr}, {"sha256", nullptr}};
+  Json out{{"name", m.name},        {"path", m.path.string()},       {"family", nullptr},
+           {"parameters", nullptr}, {"bytes", size_on_disk(m.path)}, {"license", nullptr},
+           {"sha256", nullptr}};
   const Json note = note_beside(m.path);
   for (const char* key : {"license", "sha256"})
     if (const auto it = note.find(key); it != note.end() && it->is_string()) out[key] = *it;
@@ -110,7 +110,8 @@ Json described(const LocalModel& m) {
     validate(config);
     out["family"] = config.family;
     out["parameters"] = parameter_count(checkpoint, family, config);
-    if (const auto license = checkpoint.metadata().string("general.license"); license && out["license"].is_null()) out["license"] = *license;
+    if (const auto license = checkpoint.metadata().string("general.license"); license && out["license"].is_null())
+      out["license"] = *license;
   } catch (const std::exception& e) {
     out["error"] = printable(e.what(), 300);
   }
@@ -148,7 +149,8 @@ std::filesystem::path resolve_model(const std::string& model) {
   if (model.find('\0') == std::string::npos && fs::exists(model, ec)) return model;
   const std::string shown = printable(model, 200);
   for (const KnownModel& k : known_models()) {
-    if (k.name == model) throw Error(ErrorKind::kNotFound, "model {} is not here yet; `microtome pull {}` fetches it", shown, shown);
+    if (k.name == model)
+      throw Error(ErrorKind::kNotFound, "model {} is not here yet; `microtome pull {}` fetches it", shown, shown);
     names.push_back(k.name);
   }
   if (looks_like_a_path(model)) throw Error(ErrorKind::kNotFound, "{}: no such file or folder", shown);

@@ -65,7 +65,10 @@ std::string read_file(const fs::path& path, uint64_t limit) {
     if (fs::is_directory(path, ec)) throw Error(ErrorKind::kInvalidArgument, "{}: is a folder; name a file", shown(path));
     errno = 0;
     file.open(path, std::ios::binary);
-    if (!file) throw Error(ErrorKind::kIo, "{}: cannot be opened: {}", shown(path), std::strerror(errno));
+    if (!file) {
+      const ErrorKind kind = errno == EACCES ? ErrorKind::kInvalidArgument : ErrorKind::kIo;
+      throw Error(kind, "{}: cannot be opened: {}", shown(path), std::strerror(errno));
+    }
   }
   std::istream& in = standard_input ? std::cin : file;
   std::string text;
@@ -76,6 +79,13 @@ std::string read_file(const fs::path& path, uint64_t limit) {
   }
   if (in.bad()) throw Error(ErrorKind::kIo, "{}: cannot be read", shown(path));
   return text;
+}
+
+std::string read_regular_file(const fs::path& path, uint64_t limit) {
+  std::error_code ec;
+  if (fs::exists(path, ec) && !fs::is_regular_file(path, ec))
+    throw Error(ErrorKind::kInvalidArgument, "{}: not a regular file", shown(path));
+  return read_file(path, limit);
 }
 
 fs::path data_home() {

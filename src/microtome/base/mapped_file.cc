@@ -14,9 +14,12 @@
 namespace microtome {
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Not blocking: a named pipe would wait for a writer here. Regular files read the same.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
-    const ErrorKind kind = errno == ENOENT || errno == ENOTDIR ? ErrorKind::kNotFound : ErrorKind::kIo;
+    const ErrorKind kind = errno == ENOENT || errno == ENOTDIR ? ErrorKind::kNotFound
+                           : errno == EACCES                   ? ErrorKind::kInvalidArgument
+                                                               : ErrorKind::kIo;
     throw Error(kind, "{}: cannot be opened: {}", printable(path.string(), 200), std::strerror(errno));
   }
   struct stat info {};

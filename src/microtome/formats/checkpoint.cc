@@ -90,7 +90,7 @@ void build_index(Checkpoint::State& state) {
 
 // name -> file, from model.safetensors.index.json. Files are named, never reached through a path.
 std::vector<std::pair<std::string, std::string>> read_shard_index(const fs::path& file) {
-  const Json index = parse_json(read_file(file, kMaxIndexBytes), shown(file));
+  const Json index = parse_json(read_regular_file(file, kMaxIndexBytes), shown(file));
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object()) throw Error(ErrorKind::kCorrupt, "{}: has no object \"weight_map\"", shown(file));
   std::vector<std::pair<std::string, std::string>> names;
@@ -135,7 +135,7 @@ void open_folder(Checkpoint::State& state, const fs::path& folder) {
     throw Error(ErrorKind::kNotFound,
                 "{}: a folder without config.json; expected a .gguf file or a folder in the Hugging Face layout", shown(folder));
   }
-  state.config = parse_json(read_file(config, kMaxConfigBytes), shown(config));
+  state.config = parse_json(read_regular_file(config, kMaxConfigBytes), shown(config));
   if (!state.config.is_object()) throw Error(ErrorKind::kCorrupt, "{}: expected a JSON object", shown(config));
   if (const fs::path index = folder / "model.safetensors.index.json"; fs::exists(index)) return open_shards(state, folder, index);
   if (const fs::path single = folder / "model.safetensors"; fs::exists(single)) {

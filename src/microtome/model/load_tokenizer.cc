@@ -37,8 +37,8 @@ std::unique_ptr<Tokenizer> from_folder(const std::filesystem::path& folder) {
   constexpr uint64_t kLimit = uint64_t{256} << 20;
   if (!std::filesystem::exists(folder / "tokenizer.json")) return nullptr;
   const std::string config =
-      std::filesystem::exists(folder / "tokenizer_config.json") ? read_file(folder / "tokenizer_config.json", kLimit) : "";
-  return std::make_unique<Tokenizer>(Tokenizer::from_huggingface(read_file(folder / "tokenizer.json", kLimit), config));
+      std::filesystem::exists(folder / "tokenizer_config.json") ? read_regular_file(folder / "tokenizer_config.json", kLimit) : "";
+  return std::make_unique<Tokenizer>(Tokenizer::from_huggingface(read_regular_file(folder / "tokenizer.json", kLimit), config));
 }
 
 }  // namespace
