@@ -13,6 +13,8 @@ cat >"$work/CMakeLists.txt" <<END
 cmake_minimum_required(VERSION 3.25)
 project(embed CXX)
 set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_BUILD_TYPE Release)
+add_compile_options(-Wall -Wextra -Werror)
 include($root/cmake/EmbedFiles.cmake)
 microtome_embed_files(page DIRECTORY \${CMAKE_SOURCE_DIR}/page)
 microtome_embed_files(nothing)
