@@ -61,8 +61,7 @@ struct SpawnSettings {
 
 int wait_for(pid_t child) {
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -104,7 +103,8 @@ ChildResult run_child(const std::vector<std::string>& words, const std::map<std:
   pid_t child = 0;
   const std::vector<std::string> env = environment_with(environment);
   const SpawnSettings settings(pipe[1]);
-  const int error = ::posix_spawnp(&child, words[0].c_str(), &settings.files, &settings.attributes, pointers(words).data(), pointers(env).data());
+  const int error = ::posix_spawnp(&child, words[0].c_str(), &settings.files, &settings.attributes, pointers(words).data(),
+                                   pointers(env).data());
   ::close(pipe[1]);
   if (error != 0) {
     ::close(pipe[0]);

@@ -11,9 +11,9 @@
 namespace microtome::api {
 
 struct ChildResult {
-  bool found = true;       // false: there is no such program
-  int exit_code = 0;       // 128 + signal where one ended it
-  std::string errors;      // the last 64 KiB of its standard error
+  bool found = true;   // false: there is no such program
+  int exit_code = 0;   // 128 + signal where one ended it
+  std::string errors;  // the last 64 KiB of its standard error
 };
 
 // The first word is looked up in PATH. `environment` is added to this process's. `tick` is called several times a second; if it

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/colour_ramp.h"
 #include "microtome/api/lens_page.h"
@@ -17,7 +16,8 @@ namespace microtome::api {
 namespace {
 
 // Pixels.
-constexpr int kCellWidth = 104, kCellHeight = 22, kLeft = 78, kHead = 112, kMargin = 16, kLegend = 74, kTokenColumns = 11;
+constexpr int kCellWidth = 104, kCellHeight = 22, kLeft = 78, kHead = 112, kMargin = 16, kLegend = 74, kTokenColumns = 11,
+              kLeastWidth = 660;
 
 std::string escaped(std::string_view text) {
   std::string out;
@@ -37,7 +37,8 @@ std::string cut(std::string_view text, int columns) {
   int used = 0;
   while (!text.empty()) {
     const size_t n = std::max<size_t>(utf8_length(text), 1);
-    const int width = n >= 3 && utf8_decode(text, n) >= 0x1100 && !(utf8_decode(text, n) >= 0x2000 && utf8_decode(text, n) < 0x2E80) ? 2 : 1;
+    const int width =
+        n >= 3 && utf8_decode(text, n) >= 0x1100 && !(utf8_decode(text, n) >= 0x2000 && utf8_decode(text, n) < 0x2E80) ? 2 : 1;
     if (used + width > columns - (text.size() > n ? 1 : 0)) return out + "…";
     out += text.substr(0, n);
     used += width;
@@ -88,7 +89,8 @@ std::string cell_description(const Json& lens, size_t point, size_t column) {
   for (const Json& t : cell["top"]) out += fmt::format("{}  {}\n", visible_text(text_of(t)), percent(number(t["logprob"])));
   out += fmt::format("entropy {:.3f} nats, KL to the end {:.3f} nats", number(cell["entropy"]), number(cell["kl_to_final"]));
   if (const Json* t = target_of(cell))
-    out += fmt::format("\ntarget {}  {}, rank {}", visible_text(text_of(*t)), percent(number((*t)["logprob"])), (*t)["rank"].get<int64_t>());
+    out += fmt::format("\ntarget {}  {}, rank {}", visible_text(text_of(*t)), percent(number((*t)["logprob"])),
+                       (*t)["rank"].get<int64_t>());
   return out;
 }
 
@@ -100,8 +102,10 @@ std::string prompt_text(const Json& lens) {
 
 std::string style() {
   std::string out =
-      ".lens{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px}.lens .paper{fill:#fbfbfa}.lens .ink{fill:#1b1f24}"
-      ".lens .faint{fill:#59616b}.lens .title{font-size:16px;font-weight:bold}.lens .small{font-size:9px}.lens .edge{fill:none;stroke:#8a929c}";
+      ".lens{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px}.lens .paper{fill:#fbfbfa}.lens "
+      ".ink{fill:#1b1f24}"
+      ".lens .faint{fill:#59616b}.lens .title{font-size:16px;font-weight:bold}.lens .small{font-size:9px}.lens "
+      ".edge{fill:none;stroke:#8a929c}";
   std::string dark = ".lens .paper{fill:#14181d}.lens .ink{fill:#e8ebee}.lens .faint{fill:#a2abb5}.lens .edge{stroke:#78828d}";
   for (int step = 0; step < kRampSteps; ++step) {
     const RampColour light = ramp_colour(step, false), night = ramp_colour(step, true);
@@ -117,18 +121,20 @@ std::string text_at(int x, int y, const std::string& css, const std::string& tex
 
 std::string heading(const Json& lens, bool targets, int width) {
   const int columns = std::max(20, (width - 2 * kMargin) / 7);
-  const std::string shown = targets ? "probability of the target (numbers: its rank)" : "probability of the most probable token (numbers: in %)";
+  const std::string shown = targets ? "probability of the target; numbers: its rank" : "its probability; numbers: in %";
   return text_at(kMargin, 26, "ink title", "Logit lens") +
-         text_at(kMargin, 44, "ink", cut(fmt::format("model: {}", visible_text(lens["model"].get<std::string>(), true)), columns)) +
+         text_at(kMargin, 44, "ink",
+                 cut(fmt::format("model: {}", visible_text(lens["model"].get<std::string>(), true)), columns)) +
          text_at(kMargin, 59, "ink", cut("prompt: " + prompt_text(lens), columns)) +
-         text_at(kMargin, 74, "faint", cut("in each cell the most probable next token; colour: " + shown, columns));
+         text_at(kMargin, 74, "faint", "each cell: the most probable next token; colour: " + shown);
 }
 
 std::string axes(const Json& lens, int rows, int columns) {
   std::string out = text_at(kLeft, kHead - 20, "faint", "position: input token");
   for (int c = 0; c < columns; ++c) {
     const int64_t position = lens["positions"][c].get<int64_t>();
-    out += text_at(kLeft + c * kCellWidth + 4, kHead - 5, "ink", cut(fmt::format("{}: {}", position, visible_text(text_of(lens["tokens"][position]))), 15));
+    out += text_at(kLeft + c * kCellWidth + 4, kHead - 5, "ink",
+                   cut(fmt::format("{}: {}", position, visible_text(text_of(lens["tokens"][position]))), 15));
   }
   for (int r = 0; r < rows; ++r)
     out += text_at(kLeft - 6, kHead + r * kCellHeight + 15, "ink", lens_point_label(lens, r), " text-anchor=\"end\"");
@@ -145,20 +151,24 @@ std::string grid(const Json& lens, bool targets) {
       const int x = kLeft + static_cast<int>(c) * kCellWidth, y = kHead + static_cast<int>(r) * kCellHeight;
       const std::string token = cell["top"].empty() ? "" : cut(visible_text(text_of(cell["top"][0])), kTokenColumns);
       out += fmt::format(
-          "<g class=\"cell c{}\" data-p=\"{}\" data-i=\"{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>"
+          "<g class=\"cell c{}\" data-p=\"{}\" data-i=\"{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" "
+          "height=\"{}\"/>"
           "<text x=\"{}\" y=\"{}\">{}</text><text class=\"small\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></g>\n",
-          ramp_step(shown_probability(cell, targets)), r, c, escaped(cell_description(lens, r, c)), x, y, kCellWidth - 1, kCellHeight - 1, x + 4,
-          y + 14, escaped(token), x + kCellWidth - 4, y + 14, cell_number(cell, targets));
+          ramp_step(shown_probability(cell, targets)), r, c, escaped(cell_description(lens, r, c)), x, y, kCellWidth - 1,
+          kCellHeight - 1, x + 4, y + 14, escaped(token), x + kCellWidth - 4, y + 14, cell_number(cell, targets));
     }
   return out;
 }
 
 std::string legend(bool targets, int top) {
-  std::string out = text_at(kLeft, top + 14, "faint legend-title", targets ? "probability of the target" : "probability of the most probable token");
+  std::string out = text_at(kLeft, top + 14, "faint legend-title",
+                            targets ? "probability of the target" : "probability of the most probable token");
   for (int step = 0; step < kRampSteps; ++step)
-    out += fmt::format("<g class=\"c{}\"><rect x=\"{}\" y=\"{}\" width=\"20\" height=\"12\"/></g>\n", step, kLeft + step * 20, top + 20);
+    out += fmt::format("<g class=\"c{}\"><rect x=\"{}\" y=\"{}\" width=\"20\" height=\"12\"/></g>\n", step, kLeft + step * 20,
+                       top + 20);
   out += fmt::format("<rect class=\"edge\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\"/>\n", kLeft, top + 20, 20 * kRampSteps);
-  out += text_at(kLeft, top + 45, "ink legend-low", "0") + text_at(kLeft + 20 * kRampSteps, top + 45, "ink legend-high", "1", " text-anchor=\"end\"");
+  out += text_at(kLeft, top + 45, "ink legend-low", "0") +
+         text_at(kLeft + 20 * kRampSteps, top + 45, "ink legend-high", "1", " text-anchor=\"end\"");
   return out + text_at(kLeft, top + 62, "faint", "layer n: the stream before block n; end: what the model unembeds itself");
 }
 
@@ -175,12 +185,15 @@ std::string lens_point_label(const Json& lens, size_t point) {
 std::string lens_svg(const Json& lens) {
   const int rows = static_cast<int>(lens["points"].size()), columns = static_cast<int>(lens["positions"].size());
   const bool targets = has_target(lens);
-  const int width = std::max(560, kLeft + columns * kCellWidth + kMargin), bottom = kHead + rows * kCellHeight, height = bottom + kLegend;
-  return fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lens\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" role=\"img\" "
-                     "aria-label=\"Logit lens: layers down, positions across\">\n",
-                     width, height) +
-         style() + fmt::format("<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", width, height) + heading(lens, targets, width) +
-         axes(lens, rows, columns) + grid(lens, targets) + legend(targets, bottom) + "</svg>\n";
+  const int width = std::max(kLeastWidth, kLeft + columns * kCellWidth + kMargin), bottom = kHead + rows * kCellHeight,
+            height = bottom + kLegend;
+  return fmt::format(
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lens\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
+             "role=\"img\" "
+             "aria-label=\"Logit lens: layers down, positions across\">\n",
+             width, height) +
+         style() + fmt::format("<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", width, height) +
+         heading(lens, targets, width) + axes(lens, rows, columns) + grid(lens, targets) + legend(targets, bottom) + "</svg>\n";
 }
 
 std::string lens_html(const Json& lens) {
@@ -188,8 +201,9 @@ std::string lens_html(const Json& lens) {
   std::string data;
   for (const char c : dump_json(lens)) data += c == '<' ? std::string("\\u003c") : std::string(1, c);
   const std::string model = escaped(visible_text(lens["model"].get<std::string>(), true));
-  return fmt::format(kLensPage, fmt::arg("model", model), fmt::arg("prompt", escaped(prompt_text(lens))), fmt::arg("svg", lens_svg(lens)),
-                     fmt::arg("data", data), fmt::arg("target_option", has_target(lens) ? kTargetOptions : ""));
+  return fmt::format(kLensPage, fmt::arg("model", model), fmt::arg("prompt", escaped(prompt_text(lens))),
+                     fmt::arg("svg", lens_svg(lens)), fmt::arg("data", data),
+                     fmt::arg("target_option", has_target(lens) ? kTargetOptions : ""));
 }
 
 }  // namespace microtome::api

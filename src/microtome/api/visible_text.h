@@ -1,5 +1,6 @@
 // Tokens as people see them, exactly: a space as ·, a newline as ↵, a tab as →; what has no shape by itself or would change the
-// text around it (control characters, other spaces, bidirectional marks, zero-width characters) by its code, <U+202E>; bad bytes as <0xE2>.
+// text around it (control characters, other spaces, bidirectional marks, zero-width characters) by its code, <U+202E>; bad bytes
+// as <0xE2>.
 //
 //   visible_text(" Lisbon")      // "·Lisbon"
 //

@@ -67,13 +67,15 @@ LoadedModel::LoadedModel(std::shared_ptr<const Model> model, std::string name, d
     : model_(std::move(model)), name_(std::move(name)), load_s_(load_s), progress_(progress_line(quiet)), guard_(progress_) {}
 
 void ModelArguments::declare(OptionSet& options, bool required) {
-  options.positional("MODEL", "a name from `microtome models`, a .gguf file, or a folder (config.json, *.safetensors)", model, required);
+  options.positional("MODEL", "a name from `microtome models`, a .gguf file, or a folder (config.json, *.safetensors)", model,
+                     required);
 }
 
 void ModelArguments::declare_machine(OptionSet& options) {
   options.group("Machine");
   options.integer("--threads", "N", "threads used (default: MICROTOME_THREADS, else all processors)", threads, 1, 1024);
-  options.choice("--compute", {"f32", "bf16", "native"}, "numbers of the products; native: the stored, quantised weights", compute);
+  options.choice("--compute", {"f32", "bf16", "native"}, "numbers of the products; native: the stored, quantised weights",
+                 compute);
   options.integer("--seed", "S", "seed of everything random", seed, 0, kAny);
 }
 
@@ -120,13 +122,15 @@ void InputArguments::declare_input(OptionSet& options, bool with_ids) {
 }
 
 api::InputOptions InputArguments::read() const {
-  const int given = prompt_.has_value() + file_.has_value() + tokens_.has_value() + tokens_npy_.has_value() + prompts_.has_value();
+  const int given =
+      prompt_.has_value() + file_.has_value() + tokens_.has_value() + tokens_npy_.has_value() + prompts_.has_value();
   if (given == 0) refuse("no input; give --prompt TEXT, --file F, --tokens 5,17,3, --tokens-npy F or --prompts F");
   if (given > 1) refuse("several inputs; give one of --prompt, --file, --tokens, --tokens-npy, --prompts");
   api::InputOptions input;
   input.bos = bos_;
   input.chat = chat_;
-  if ((tokens_ || tokens_npy_) && (chat_ || bos_)) refuse("--chat, --bos and --no-bos are for text; token ids are taken as they are");
+  if ((tokens_ || tokens_npy_) && (chat_ || bos_))
+    refuse("--chat, --bos and --no-bos are for text; token ids are taken as they are");
   if (prompt_) input.prompt = prompt_;
   if (file_) input.prompt = read_file(*file_);
   if (tokens_) input.tokens.push_back(token_list(*tokens_));
@@ -140,7 +144,8 @@ api::InputOptions InputArguments::read() const {
 
 void EditArguments::declare(OptionSet& options) {
   options.group("Edits");
-  options.texts("--edit", "SITE[,pos=..][,head=..][,neuron=..]=OP", "OP: zero, mean, scale:X, add:F.npy[*X], set:F.npy, from:TEXT[@pos]", edits);
+  options.texts("--edit", "SITE[,pos=..][,head=..][,neuron=..]=OP",
+                "OP: zero, mean, scale:X, add:F.npy[*X], set:F.npy, from:TEXT[@pos]", edits);
 }
 
 std::vector<api::EditOptions> EditArguments::read() const {
@@ -149,7 +154,9 @@ std::vector<api::EditOptions> EditArguments::read() const {
   return out;
 }
 
-size_t prompt_count(const api::InputOptions& input) { return input.prompt.has_value() + input.prompts.size() + input.tokens.size(); }
+size_t prompt_count(const api::InputOptions& input) {
+  return input.prompt.has_value() + input.prompts.size() + input.tokens.size();
+}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;

@@ -40,7 +40,9 @@ class BenchCommand : public Command {
  private:
   static std::string text(const Json& r) {
     Table table({{"measure"}, {"", Align::kRight}});
-    const auto row = [&](const std::string& name, const Json& value, const char* unit) { table.row({name, number(value, unit)}); };
+    const auto row = [&](const std::string& name, const Json& value, const char* unit) {
+      table.row({name, number(value, unit)});
+    };
     const auto field = [&](const char* key) { return r.contains(key) ? r[key] : Json(); };
     row("model", field("model"), "");
     row("threads", field("threads"), "");
@@ -50,9 +52,11 @@ class BenchCommand : public Command {
     row("peak", field("peak_gflops"), " GFLOP/s");
     row("memory read", field("read_gb_s"), " GB/s");
     for (const Json& p : field("prefill"))
-      table.row({fmt::format("prompt of {} tokens", p["tokens"].get<int64_t>()),
-                 fmt::format("{:.4g} s, {:.4g} tokens/s", p["s"].get<double>(), p["tokens"].get<double>() / p["s"].get<double>())});
-    for (const Json& d : field("decode")) row(fmt::format("decode after {} tokens", d["context"].get<int64_t>()), d["tokens_per_s"], " tokens/s");
+      table.row(
+          {fmt::format("prompt of {} tokens", p["tokens"].get<int64_t>()),
+           fmt::format("{:.4g} s, {:.4g} tokens/s", p["s"].get<double>(), p["tokens"].get<double>() / p["s"].get<double>())});
+    for (const Json& d : field("decode"))
+      row(fmt::format("decode after {} tokens", d["context"].get<int64_t>()), d["tokens_per_s"], " tokens/s");
     row("trace of every site", field("trace_all_s"), " s");
     row("load", field("load_s"), " s");
     table.row({"resident memory", field("rss_bytes").is_number() ? bytes_text(field("rss_bytes").get<double>()) : "-"});

@@ -51,7 +51,8 @@ std::string bash_script(const Described& all) {
     for (const OptionSet::Option& o : options.options()) {
       if (!o.choices.empty() && !o.positional && out.find("    " + o.name + ")") == std::string::npos)
         out += fmt::format("    {}) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return ;;\n", o.name, fmt::join(o.choices, " "));
-      if (o.kind == Value::kFile && ("|" + files + "|").find("|" + o.name + "|") == std::string::npos) files += (files.empty() ? "" : "|") + o.name;
+      if (o.kind == Value::kFile && ("|" + files + "|").find("|" + o.name + "|") == std::string::npos)
+        files += (files.empty() ? "" : "|") + o.name;
     }
   out += "    " + files + ") COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n  esac\n  case ${COMP_WORDS[1]} in\n";
   for (const auto& [entry, options] : all) {
@@ -94,23 +95,33 @@ std::string zsh_script(const Described& all) {
       "  if (( CURRENT == 2 )); then\n"
       "    local -a commands\n"
       "    commands=(\n";
-  for (const auto& [entry, options] : all) out += "      " + shell_quoted(std::string(entry.name) + ":" + zsh_words(entry.summary)) + "\n";
-  out += "    )\n    _describe command commands\n    return\n  fi\n  local command=$words[2]\n  shift words; (( CURRENT-- ))\n  case $command in\n";
+  for (const auto& [entry, options] : all)
+    out += "      " + shell_quoted(std::string(entry.name) + ":" + zsh_words(entry.summary)) + "\n";
+  out +=
+      "    )\n    _describe command commands\n    return\n  fi\n  local command=$words[2]\n  shift words; (( CURRENT-- ))\n  "
+      "case $command in\n";
   for (const auto& [entry, options] : all) {
     out += fmt::format("    {}) _arguments --help'[this command and its examples]'", entry.name);
     for (const OptionSet::Option& o : options.options()) {
       if (o.positional) {
-        const char* what = o.name == "MODEL" ? ":model:_microtome_models" : o.name == "SHELL" ? ":shell:(bash zsh fish)" : ":name:";
+        const char* what = o.name == "MODEL"   ? ":model:_microtome_models"
+                           : o.name == "SHELL" ? ":shell:(bash zsh fish)"
+                                               : ":name:";
         out += std::string(" ") + shell_quoted(what);
         continue;
       }
       std::string spec = (o.repeatable ? "*" : "") + o.name + "[" + zsh_words(o.help) + "]";
-      if (!o.value.empty()) spec += ":" + zsh_words(o.value) + ":" + (!o.choices.empty() ? fmt::format("({})", fmt::join(o.choices, " ")) : o.kind == Value::kFile ? "_files" : "");
+      if (!o.value.empty())
+        spec += ":" + zsh_words(o.value) + ":" +
+                (!o.choices.empty()       ? fmt::format("({})", fmt::join(o.choices, " "))
+                 : o.kind == Value::kFile ? "_files"
+                                          : "");
       out += " " + shell_quoted(spec);
     }
     out += " ;;\n";
   }
-  return out + "  esac\n}\nif [ \"$funcstack[1]\" = _microtome ]; then _microtome \"$@\"; else compdef _microtome microtome; fi\n";
+  return out +
+         "  esac\n}\nif [ \"$funcstack[1]\" = _microtome ]; then _microtome \"$@\"; else compdef _microtome microtome; fi\n";
 }
 
 std::string fish_script(const Described& all) {
@@ -132,7 +143,9 @@ std::string fish_script(const Described& all) {
     }
   }
   out += fmt::format(
-      "complete -c microtome -n '__fish_seen_subcommand_from {}' -F -a \"(microtome models 2>/dev/null | awk 'NR > 1 && NF > 4 {{print \\$1}}')\"\n", models);
+      "complete -c microtome -n '__fish_seen_subcommand_from {}' -F -a \"(microtome models 2>/dev/null | awk 'NR > 1 && NF > 4 "
+      "{{print \\$1}}')\"\n",
+      models);
   return out + "complete -c microtome -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n";
 }
 

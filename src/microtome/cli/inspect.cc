@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
@@ -11,7 +10,9 @@
 namespace microtome::cli {
 namespace {
 
-std::string word(const Json& value) { return value.is_string() ? inert(value.get<std::string>()) : value.is_null() ? "-" : value.dump(); }
+std::string word(const Json& value) {
+  return value.is_string() ? inert(value.get<std::string>()) : value.is_null() ? "-" : value.dump();
+}
 
 // "[batch, pos, 9, 64]"
 std::string shape_words(const Json& shape) {
@@ -28,7 +29,8 @@ std::string config_table(const Json& config) {
 
 std::string all_tensors(const Json& tensors) {
   Table table({{"tensor"}, {"shape"}, {"dtype"}, {"size", Align::kRight}});
-  for (const Json& t : tensors) table.row({word(t["name"]), shape_words(t["shape"]), word(t["dtype"]), bytes_text(t["bytes"].get<double>())});
+  for (const Json& t : tensors)
+    table.row({word(t["name"]), shape_words(t["shape"]), word(t["dtype"]), bytes_text(t["bytes"].get<double>())});
   return table.text(terminal_columns());
 }
 
@@ -93,8 +95,8 @@ class InspectCommand : public Command {
       out.json(result);
     } else {
       const Json& tensors = result["tensors"];
-      out.write(inert(model_) + "\n\n" + config_table(result["config"]) + "\n" + (tensors_ ? all_tensors(tensors) : tensor_summary(tensors)) +
-                "\n" + site_table(result["sites"]));
+      out.write(inert(model_) + "\n\n" + config_table(result["config"]) + "\n" +
+                (tensors_ ? all_tensors(tensors) : tensor_summary(tensors)) + "\n" + site_table(result["sites"]));
     }
     out.finish();
   }

@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/lens_picture.h"
 #include "microtome/base/file.h"
@@ -19,9 +18,11 @@ class LensCommand : public Command {
     model_.declare(options);
     input_.declare(options);
     options.group("Lens");
-    options.text("--positions", "last|all|i,j", "positions to look at; negative ones count from the end (default all)", positions_);
+    options.text("--positions", "last|all|i,j", "positions to look at; negative ones count from the end (default all)",
+                 positions_);
     options.integer("--top", "K", "most probable tokens in each cell (default 5)", options_.top, 0, 1 << 20);
-    options.text("--target", "TOKEN|next|final", "a token to follow: its text or #id, each position's next, or the model's own answer", options_.target);
+    options.text("--target", "TOKEN|next|final",
+                 "a token to follow: its text or #id, each position's next, or the model's own answer", options_.target);
     options.flag("--all-points", "also after each attention", options_.all_points);
     edits_.declare(options);
     options.group("Pictures");
@@ -30,7 +31,8 @@ class LensCommand : public Command {
     output_.declare(options);
     model_.declare_machine(options);
     options.example("microtome lens smollm2-135m --prompt 'The capital of Portugal is the city of'");
-    options.example("microtome lens smollm2-135m --prompt 'The capital of Portugal is the city of' --positions last --target ' Lisbon'");
+    options.example(
+        "microtome lens smollm2-135m --prompt 'The capital of Portugal is the city of' --positions last --target ' Lisbon'");
     options.example("microtome lens smollm2-135m --file poem.txt --svg poem.svg --html poem.html --quiet");
     options.example("microtome lens smollm2-135m --prompt 'One, two, three,' --edit 'blocks.5.attn.hook_z,head=3=zero' --json");
   }
@@ -41,7 +43,8 @@ class LensCommand : public Command {
     options_.edits = edits_.read();
     options_.positions = positions_.value_or("all");
     if ((svg_ || html_) && prompt_count(options_.input) != 1)
-      throw Error(ErrorKind::kInvalidArgument, "--svg and --html show one prompt, the input has {}; give one", prompt_count(options_.input));
+      throw Error(ErrorKind::kInvalidArgument, "--svg and --html show one prompt, the input has {}; give one",
+                  prompt_count(options_.input));
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<Json> results = api::lens(loaded.context(), options_);
     write_picture(svg_, api::lens_svg, results[0]);

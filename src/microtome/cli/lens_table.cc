@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/lens_picture.h"
 #include "microtome/api/visible_text.h"
@@ -21,7 +20,8 @@ constexpr int kLabel = 7, kLeastCell = 9, kWidestCell = 16;
 struct Shade {
   int background, foreground;
 };
-constexpr Shade kShades[] = {{-1, -1}, {236, 255}, {17, 255}, {18, 255}, {24, 255}, {25, 255}, {31, 231}, {38, 16}, {45, 16}, {87, 16}, {159, 16}};
+constexpr Shade kShades[] = {{-1, -1},  {236, 255}, {17, 255}, {18, 255}, {24, 255}, {25, 255},
+                             {31, 231}, {38, 16},   {45, 16},  {87, 16},  {159, 16}};
 
 std::string text_of(const Json& token) { return api::visible_text(token["text"].get<std::string>()); }
 double value(const Json& x) { return x.is_number() ? x.get<double>() : std::nan(""); }
@@ -76,7 +76,8 @@ std::string grid(const Json& lens, int columns, bool colour) {
   const int across = (n + blocks - 1) / blocks;
   const int width = std::clamp((columns - kLabel + 1) / across - 1, kLeastCell, kWidestCell);
   std::string out;
-  for (int begin = 0; begin < n; begin += across) out += (begin ? "\n" : "") + grid_block(lens, begin, std::min(n, begin + across), width, colour);
+  for (int begin = 0; begin < n; begin += across)
+    out += (begin ? "\n" : "") + grid_block(lens, begin, std::min(n, begin + across), width, colour);
   out += fit("each cell: the most probable next token and its probability in %", columns);
   if (colour) {
     out += "\nprobability in %:";
@@ -89,7 +90,8 @@ std::string grid(const Json& lens, int columns, bool colour) {
 std::string tops(const Json& cell, int columns) {
   std::string out;
   for (const Json& t : cell["top"]) {
-    const std::string next = fmt::format("{}{} {}", out.empty() ? "" : "  ", pad(fit(text_of(t), 14), out.empty() ? 12 : 0), percent(probability(t)));
+    const std::string next =
+        fmt::format("{}{} {}", out.empty() ? "" : "  ", pad(fit(text_of(t), 14), out.empty() ? 12 : 0), percent(probability(t)));
     if (!out.empty() && display_width(out) + display_width(next) > columns) break;
     out += next;
   }
@@ -120,8 +122,11 @@ std::string one_position(const Json& lens, int columns) {
     table.row(row);
   }
   const int64_t position = lens["positions"][0].get<int64_t>();
-  std::string out = fit(fmt::format("position {} after {}; entropy and KL in nats", position, text_of(lens["tokens"][position])), columns) + "\n";
-  if (target && cells.back()[0]["target"].is_object()) out += "target: " + fit(text_of(cells.back()[0]["target"]), columns - 8) + "\n";
+  std::string out =
+      fit(fmt::format("position {} after {}; entropy and KL in nats", position, text_of(lens["tokens"][position])), columns) +
+      "\n";
+  if (target && cells.back()[0]["target"].is_object())
+    out += "target: " + fit(text_of(cells.back()[0]["target"]), columns - 8) + "\n";
   return out + table.text(columns);
 }
 

@@ -34,14 +34,15 @@ class ModelsCommand : public Command {
  private:
   static std::string text(const Json& models) {
     const std::string folder = inert((data_home() / "models").string());
-    if (models.empty()) return "No model is here yet: `microtome pull smollm2-135m` fetches one, or put .gguf files into " + folder + "\n";
+    if (models.empty())
+      return "No model is here yet: `microtome pull smollm2-135m` fetches one, or put .gguf files into " + folder + "\n";
     Table table({{"name"}, {"family"}, {"parameters", Align::kRight}, {"size", Align::kRight}, {"license"}, {"path"}});
     std::string broken;
     for (const Json& m : models) {
       const std::string name = inert(m["name"].get<std::string>());
       table.row({name, m.contains("error") ? "unreadable" : text_or(m["family"], "?"),
-                 m["parameters"].is_number() ? count_text(m["parameters"].get<double>()) : "?", bytes_text(m["bytes"].get<double>()),
-                 inert(text_or(m["license"], "-")), inert(m["path"].get<std::string>())});
+                 m["parameters"].is_number() ? count_text(m["parameters"].get<double>()) : "?",
+                 bytes_text(m["bytes"].get<double>()), inert(text_or(m["license"], "-")), inert(m["path"].get<std::string>())});
       if (m.contains("error")) broken += "\n" + name + ": " + inert(m["error"].get<std::string>());
     }
     // A path that is cut is of no use.

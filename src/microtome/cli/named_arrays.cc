@@ -1,8 +1,7 @@
 #include "microtome/cli/named_arrays.h"
 
-#include <nlohmann/json.hpp>
-
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "microtome/base/error.h"
@@ -24,7 +23,8 @@ std::vector<std::string> split_sites(const std::vector<std::string>& lists) {
   for (const std::string& list : lists)
     for (size_t begin = 0; begin <= list.size();) {
       const size_t end = std::min(list.find(',', begin), list.size());
-      if (end == begin) throw Error(ErrorKind::kInvalidArgument, "--sites is \"{}\": a name is empty; write P or P,P", printable(list));
+      if (end == begin)
+        throw Error(ErrorKind::kInvalidArgument, "--sites is \"{}\": a name is empty; write P or P,P", printable(list));
       out.push_back(list.substr(begin, end - begin));
       begin = end + 1;
     }
@@ -48,7 +48,8 @@ void write_npz_output(const std::string& path, const std::vector<api::NamedArray
   out.finish();
 }
 
-void report_arrays(const std::string& path, const std::string& model, const std::vector<api::NamedArray>& arrays, bool json, bool quiet) {
+void report_arrays(const std::string& path, const std::string& model, const std::vector<api::NamedArray>& arrays, bool json,
+                   bool quiet) {
   if (path == "-") return;
   Output out;
   if (json) {

@@ -15,6 +15,7 @@ std::vector<std::string> split_sites(const std::vector<std::string>& lists);
 void write_npz_output(const std::string& path, const std::vector<api::NamedArray>& arrays);
 
 // On standard output (on standard error where that holds the npz): a table, or with `json` an object {model, path, arrays[]}.
-void report_arrays(const std::string& path, const std::string& model, const std::vector<api::NamedArray>& arrays, bool json, bool quiet);
+void report_arrays(const std::string& path, const std::string& model, const std::vector<api::NamedArray>& arrays, bool json,
+                   bool quiet);
 
 }  // namespace microtome::cli

@@ -1,7 +1,6 @@
 #include "microtome/cli/option_set.h"
 
 #include <CLI/CLI.hpp>
-
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -155,7 +154,8 @@ bool OptionSet::parse(std::span<const std::string> arguments) {
   for (const auto& [option, parser] : parsers) {
     if (parser->count() == 0 && option->required)
       refuse(fmt::format("{} is missing: give {}; see `microtome {} --help`", option->name, option->help, command_));
-    if (!option->value.empty() && !option->repeatable && parser->count() > 1) refuse(fmt::format("{} is given twice; give it once", option->name));
+    if (!option->value.empty() && !option->repeatable && parser->count() > 1)
+      refuse(fmt::format("{} is given twice; give it once", option->name));
     if (parser->count() == 0) continue;
     if (option->value.empty()) option->set("");
     else

@@ -25,10 +25,10 @@ class OptionSet {
   enum class Value { kNone, kText, kFile, kModel };  // what completion offers after the option
 
   struct Option {
-    std::string name;     // "--top"; "MODEL" for positionals
-    std::string value;    // "K"; empty for flags
+    std::string name;   // "--top"; "MODEL" for positionals
+    std::string value;  // "K"; empty for flags
     std::string help;
-    std::string group;    // heading in --help
+    std::string group;  // heading in --help
     Value kind = Value::kText;
     std::vector<std::string> choices;
     bool positional = false, required = false, repeatable = false;

@@ -38,8 +38,8 @@ class PerplexityCommand : public Command {
 
  private:
   static std::string text(const Json& r) {
-    std::string out = fmt::format("perplexity  {:.4f}\nloss        {:.5f} nats per token\ntokens      {} scored\n", r["perplexity"].get<double>(),
-                                  r["loss"].get<double>(), r["tokens"].get<int64_t>());
+    std::string out = fmt::format("perplexity  {:.4f}\nloss        {:.5f} nats per token\ntokens      {} scored\n",
+                                  r["perplexity"].get<double>(), r["loss"].get<double>(), r["tokens"].get<int64_t>());
     // Positions in doublings: the loss falls with the context seen.
     const Json& positions = r["per_position"];
     Table table({{"position in the window", Align::kRight}, {"mean loss", Align::kRight}});

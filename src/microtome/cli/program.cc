@@ -60,7 +60,8 @@ const CommandEntry& find_command(const std::string& name) {
   }
   const std::string near = api::nearest_name(name, names);
   throw Error(ErrorKind::kInvalidArgument, "unknown {} \"{}\"{}; `microtome --help` lists the commands",
-              name.starts_with("-") ? "option" : "command", printable(name), near.empty() ? "" : fmt::format(", did you mean {}?", near));
+              name.starts_with("-") ? "option" : "command", printable(name),
+              near.empty() ? "" : fmt::format(", did you mean {}?", near));
 }
 
 void run_command(std::vector<std::string> arguments) {

@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
@@ -22,8 +21,10 @@ class RunCommand : public Command {
     options.integer("--max-tokens", "N", "new tokens at most (default 64)", options_.max_tokens, 0, kMany);
     options.number("--temperature", "X", "0: always the most probable token (default)", options_.sampling.temperature, 0, 1e6);
     options.integer("--top-k", "K", "draw among the K most probable (default 0: off)", options_.sampling.top_k, 0, kMany);
-    options.number("--top-p", "P", "draw among the fewest that have probability P together (default 1)", options_.sampling.top_p, 0, 1);
-    options.number("--min-p", "P", "draw among those at least P times as probable as the best (default 0)", options_.sampling.min_p, 0, 1);
+    options.number("--top-p", "P", "draw among the fewest that have probability P together (default 1)", options_.sampling.top_p,
+                   0, 1);
+    options.number("--min-p", "P", "draw among those at least P times as probable as the best (default 0)",
+                   options_.sampling.min_p, 0, 1);
     options.texts("--stop", "TEXT", "end before this text", options_.stop);
     options.flag("--no-cache", "run the whole text again for every token", no_cache_);
     options.flag("--stream", "with --json: a line for each token as it comes, the result last", stream_);
@@ -65,7 +66,8 @@ class RunCommand : public Command {
   void prepare() {
     if (!sites_.empty() && !output_.out)
       throw Error(ErrorKind::kInvalidArgument, "--sites needs --out: name the npz file to write, as in --out run.npz");
-    if (!sites_.empty() && *output_.out == "-") throw Error(ErrorKind::kInvalidArgument, "--out - holds the text; name a file for --sites");
+    if (!sites_.empty() && *output_.out == "-")
+      throw Error(ErrorKind::kInvalidArgument, "--out - holds the text; name a file for --sites");
     check_writable(output_.out);
     options_.input = input_.read();
     options_.edits = edits_.read();

@@ -1,8 +1,7 @@
-#include "microtome/server/server.h"
-
 #include "microtome/base/threads.h"
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
+#include "microtome/server/server.h"
 
 namespace microtome::cli {
 namespace {
@@ -23,10 +22,16 @@ class ServeCommand : public Command {
   }
 
   void run() override {
-    ServeOptions options{.host = host_.value_or("127.0.0.1"), .port = static_cast<int>(port_), .allow_origins = origins_, .model_name = model_.model, .load = {}};
+    ServeOptions options{.host = host_.value_or("127.0.0.1"),
+                         .port = static_cast<int>(port_),
+                         .allow_origins = origins_,
+                         .model_name = model_.model,
+                         .load = {}};
     set_num_threads(static_cast<int>(model_.threads));
     if (!model_.model.empty())
-      options.load = [path = api::resolve_model(model_.model), compute = model_.compute_mode()] { return Model::load(path, {.compute = compute}); };
+      options.load = [path = api::resolve_model(model_.model), compute = model_.compute_mode()] {
+        return Model::load(path, {.compute = compute});
+      };
     serve(options);
   }
 

@@ -45,7 +45,8 @@ std::string Table::text(int columns) const {
   std::string out;
   const auto line = [&](auto cell) {
     std::string text;
-    for (size_t c = 0; c < n; ++c) text += (c ? "  " : "") + pad(fit(cell(c), widths[c]), widths[c], columns_[c].align == Align::kRight);
+    for (size_t c = 0; c < n; ++c)
+      text += (c ? "  " : "") + pad(fit(cell(c), widths[c]), widths[c], columns_[c].align == Align::kRight);
     text.erase(text.find_last_not_of(' ') + 1);
     out += text + "\n";
   };

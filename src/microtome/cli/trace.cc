@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
@@ -22,15 +21,18 @@ class TraceCommand : public Command {
     edits_.declare(options);
     output_.declare(options, "the npz file to write");
     model_.declare_machine(options);
-    options.example("microtome trace smollm2-135m --prompt 'When Mary and John' --sites 'blocks.*.hook_resid_post' --out trace.npz");
+    options.example(
+        "microtome trace smollm2-135m --prompt 'When Mary and John' --sites 'blocks.*.hook_resid_post' --out trace.npz");
     options.example("microtome trace smollm2-135m --file poem.txt --sites 'pattern*,logits' --out trace.npz");
     options.example("microtome trace smollm2-135m --prompt 'one two' --sites resid_mid --grad --param-grad --out grad.npz");
   }
 
   void run() override {
-    if (!output_.out) throw Error(ErrorKind::kInvalidArgument, "--out is missing: name the npz file to write, as in --out trace.npz");
+    if (!output_.out)
+      throw Error(ErrorKind::kInvalidArgument, "--out is missing: name the npz file to write, as in --out trace.npz");
     check_writable(output_.out);
-    api::TraceOptions options{.input = input_.read(), .edits = edits_.read(), .sites = split_sites(sites_), .grad = grad_, .param_grad = param_grad_};
+    api::TraceOptions options{
+        .input = input_.read(), .edits = edits_.read(), .sites = split_sites(sites_), .grad = grad_, .param_grad = param_grad_};
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<api::NamedArray> arrays = api::trace(loaded.context(), options);
     write_npz_output(*output_.out, arrays);
