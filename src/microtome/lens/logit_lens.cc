@@ -34,24 +34,49 @@ std::vector<int32_t> best(const float* logits, int64_t vocab, int64_t k) {
   return heap;
 }
 
-// Sums run in double over the vocabulary in order: the same digits whatever the threads.
-void fill_cell(const float* logits, double lse, const float* final_logits, double final_lse, int64_t vocab, int64_t top, int32_t target,
+// -1 if no logit is a number.
+int32_t most_probable(const float* logits, int64_t vocab) {
+  const std::vector<int32_t> first = best(logits, vocab, 1);
+  return first.empty() ? -1 : first[0];
+}
+
+// One row of logits, and the logarithm of the sum of its exponentials.
+struct LogitRow {
+  const float* logits;
+  double log_sum_exp;
+  double logprob(int64_t i) const { return logits[i] - log_sum_exp; }
+};
+
+// Probabilities of rows of logits [n, V], in double: those of the final point serve every other point.
+std::vector<double> probabilities(const Tensor& logits, const std::vector<double>& log_sum_exp) {
+  const int64_t vocab = logits.size(1);
+  std::vector<double> p(logits.numel());
+  parallel_for(logits.size(0), 1, [&](int64_t r0, int64_t r1) {
+    for (int64_t r = r0; r < r1; ++r) {
+      const LogitRow row{logits.f32() + r * vocab, log_sum_exp[r]};
+      for (int64_t i = 0; i < vocab; ++i) p[r * vocab + i] = std::exp(row.logprob(i));
+    }
+  });
+  return p;
+}
+
+// Sums run in double over the vocabulary in order: the same digits whatever the threads. What is not a number stays visible.
+void fill_cell(const LogitRow& row, const LogitRow& final_row, const double* final_p, int64_t vocab, int64_t top, int32_t target,
                LensCell& cell) {
-  double mean_logit = 0, kl = 0;
+  double mean_logprob = 0, kl = 0;
   for (int64_t i = 0; i < vocab; ++i) {
-    const double logprob = logits[i] - lse, p = std::exp(logprob);
-    if (p > 0) mean_logit += p * logprob;
-    const double final_logprob = final_logits[i] - final_lse, q = std::exp(final_logprob);
-    if (q > 0) kl += q * (final_logprob - logprob);
+    const double logprob = row.logprob(i), p = std::exp(logprob), q = final_p[i];
+    if (p != 0) mean_logprob += p * logprob;
+    if (q != 0) kl += q * (final_row.logprob(i) - logprob);
   }
-  cell.entropy = -mean_logit;
-  cell.kl_to_final = logits == final_logits ? 0 : kl;
-  for (const int32_t id : best(logits, vocab, top)) cell.top.push_back({id, logits[id] - lse});
+  cell.entropy = -mean_logprob;
+  cell.kl_to_final = kl;
+  for (const int32_t id : best(row.logits, vocab, top)) cell.top.push_back({id, row.logprob(id)});
   cell.target = target;
   if (target < 0) return;
-  cell.target_logprob = logits[target] - lse;
+  cell.target_logprob = row.logprob(target);
   cell.target_rank = 1;
-  for (int32_t i = 0; i < vocab; ++i) cell.target_rank += better(logits, i, target);
+  for (int32_t i = 0; i < vocab; ++i) cell.target_rank += better(row.logits, i, target);
 }
 
 Tensor copy_rows(const OpContext& ctx, const Tensor& x, const std::vector<int32_t>& rows) {
@@ -102,16 +127,17 @@ std::vector<LensCell> lens_cells(const Model& model, const std::vector<Tensor>& 
     std::vector<double> final_lse(n), lse(n);
     const OpContext ctx = model.context();
     ctx.kernels.log_sum_exp(n, vocab, final_logits.f32(), final_lse.data());
+    const std::vector<double> final_p = probabilities(final_logits, final_lse);
     std::vector<int32_t> targets(row_targets.begin() + begin, row_targets.begin() + end);
     if (options.target_final)
-      for (int64_t r = 0; r < n; ++r) targets[r] = best(final_logits.f32() + r * vocab, vocab, 1).at(0);
+      for (int64_t r = 0; r < n; ++r) targets[r] = most_probable(final_logits.f32() + r * vocab, vocab);
     for (int64_t p = points - 1; p >= 0; --p) {
-      Tensor logits = p + 1 == points ? final_logits : unembed(model, streams[p].slice(begin, end));
-      ctx.kernels.log_sum_exp(n, vocab, std::as_const(logits).f32(), lse.data());
+      const Tensor logits = p + 1 == points ? final_logits : unembed(model, streams[p].slice(begin, end));
+      ctx.kernels.log_sum_exp(n, vocab, logits.f32(), lse.data());
       parallel_for(n, 1, [&](int64_t r0, int64_t r1) {
         for (int64_t r = r0; r < r1; ++r)
-          fill_cell(std::as_const(logits).f32() + r * vocab, lse[r], final_logits.f32() + r * vocab, final_lse[r], vocab, options.top, targets[r],
-                    cells[p * rows + begin + r]);
+          fill_cell({logits.f32() + r * vocab, lse[r]}, {final_logits.f32() + r * vocab, final_lse[r]}, final_p.data() + r * vocab, vocab,
+                    options.top, targets[r], cells[p * rows + begin + r]);
       });
       if (progress) progress->step(static_cast<double>(n));
     }
