@@ -32,6 +32,14 @@ TEST(Sites, names_globs_and_short_forms_find_the_same_places) {
   EXPECT_EQ(names("q1", c), std::vector<std::string>{"blocks.1.attn.hook_q"});
 }
 
+TEST(Sites, other_names_of_the_same_places_are_understood) {
+  const auto model = Model::load(kGolden / "llama_gqa_tied");
+  EXPECT_EQ(names("blocks.1.hook_out", model->config()), std::vector<std::string>{"blocks.1.hook_resid_post"});
+  EXPECT_EQ(names("blocks.*.attn.o.hook_in", model->config()), names("z", model->config()));
+  // A glob means the sites' own names where any matches.
+  for (const std::string& name : names("*hook_out", model->config())) EXPECT_EQ(name, "unembed.hook_out");
+}
+
 TEST(Sites, logits_are_found_by_name_only) {
   const auto model = Model::load(kGolden / "gpt2");
   for (const std::string& name : names("*", model->config())) EXPECT_NE(name, "logits");

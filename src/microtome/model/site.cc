@@ -55,6 +55,19 @@ constexpr Row kRows[kSiteKinds] = {
     {"logits", "logits", SiteShape::kVocab, false},
 };
 
+// Names that TransformerLens 3 gives to the same places; those whose value differs from any site here are left out.
+struct Alias {
+  const char* name;
+  SiteKind kind;
+};
+constexpr Alias kAliases[] = {
+    {"embed.hook_out", SiteKind::kEmbed},      {"pos_embed.hook_out", SiteKind::kPosEmbed}, {"hook_in", SiteKind::kResidPre},
+    {"hook_out", SiteKind::kResidPost},        {"ln1.hook_in", SiteKind::kResidPre},        {"ln2.hook_in", SiteKind::kMlpIn},
+    {"attn.q.hook_out", SiteKind::kQ},         {"attn.k.hook_out", SiteKind::kK},           {"attn.v.hook_out", SiteKind::kV},
+    {"attn.o.hook_in", SiteKind::kZ},          {"attn.o.hook_out", SiteKind::kAttnOut},     {"attn.hook_out", SiteKind::kAttnOut},
+    {"mlp.hook_out", SiteKind::kMlpOut},       {"mlp.out.hook_in", SiteKind::kMlpPost},
+};
+
 const Row& row_of(SiteKind kind) { return kRows[static_cast<int>(kind)]; }
 
 bool kind_exists(SiteKind kind, const Config& c) {
@@ -104,6 +117,18 @@ std::string nearest_name(std::string_view pattern, const Config& config) {
     if (distance < best_distance) best = name, best_distance = distance;
   }
   return best;
+}
+
+std::vector<Site> match_aliases(const std::string& pattern, const Config& config) {
+  std::vector<Site> found;
+  for (const Site& site : all_sites(config)) {
+    const auto matches = [&](const Alias& alias) {
+      const std::string name = site.layer >= 0 ? fmt::format("blocks.{}.{}", site.layer, alias.name) : alias.name;
+      return alias.kind == site.kind && ::fnmatch(pattern.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
+    };
+    if (std::any_of(std::begin(kAliases), std::end(kAliases), matches)) found.push_back(site);
+  }
+  return found;
 }
 
 // Reads a layer number at the end of `text` ("resid_pre12", "resid_pre.12"); -1 if there is none.
@@ -204,6 +229,7 @@ std::vector<Site> match_sites(std::string_view pattern, const Config& c) {
       if (matches) found.push_back(site);
     }
     if (found.empty()) found = match_brief(pattern, c);
+    if (found.empty()) found = match_aliases(text, c);
   }
   if (found.empty())
     throw Error(ErrorKind::kNotFound, "site \"{}\" does not exist in this model; the nearest is \"{}\" (`microtome inspect` lists all)",

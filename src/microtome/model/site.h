@@ -90,7 +90,8 @@ bool site_exists(const Site& site, const Config& config);
 std::vector<Site> all_sites(const Config& config);
 
 // Sites that a pattern names: a full name, a glob over full names (* and ?; `logits` only by name), or a short form:
-// `resid_pre` (every layer), `resid_pre5`, `resid_pre.5`, `q3`, `scale3.ln1`, `pattern*`. In forward order.
+// `resid_pre` (every layer), `resid_pre5`, `resid_pre.5`, `q3`, `scale3.ln1`, `pattern*`, or TransformerLens 3's name of the same
+// place (`blocks.3.attn.o.hook_in`). In forward order.
 // Throws NotFound with the nearest existing name if nothing matches.
 std::vector<Site> match_sites(std::string_view pattern, const Config& config);
 
