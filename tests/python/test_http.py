@@ -1,5 +1,6 @@
 """The server against raw sockets: limits, refusals, streams whose client leaves, the /api commands."""
 import base64
+import gzip
 import io
 import json
 import select
@@ -125,6 +126,11 @@ class Access(WithServer):
             self.assertIn(b"Access-Control-Allow-Headers: content-type\r\n", answer)
             self.assertEqual(status_of(server.raw(head.replace(b"lab.example", b"evil.example"))), 403)
 
+    def test_page_is_the_same_plain_and_compressed(self):
+        _, _, plain = self.server.call("/")
+        _, headers, packed = self.server.call("/", headers={"Accept-Encoding": "gzip"})
+        self.assertEqual(gzip.decompress(packed) if headers["Content-Encoding"] == "gzip" else packed, plain)
+
     def test_page_comes_with_a_policy(self):
         status, headers, _ = self.server.call("/")
         self.assertEqual(status, 200)
@@ -144,7 +150,8 @@ class Requests(WithServer):
         status, headers, _ = self.server.call("/api/lens")
         self.assertEqual((status, headers["Allow"]), (405, "POST, OPTIONS"))
         self.assertEqual(self.server.call("/healthz", {})[0], 405)
-        self.assertEqual(self.server.call("/healthz", method="DELETE")[0], 405)
+        for method in ("DELETE", "PATCH", "TRACE", "BREW"):
+            self.assertEqual(self.server.json("/healthz", method=method)[0], 405)
 
     def test_models_of_other_names_and_paths(self):
         self.refused("/api/tokenize", {"prompt": "a", "model": "gpt-9"}, 404, "model")

@@ -44,6 +44,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   HeaderList headers = {};
   std::string body = {};
+  bool gzip = false;  // the body is compressed: it is sent so to clients that take it, unpacked to others
   std::function<void(StreamWriter&)> stream = {};  // instead of body
 };
 

@@ -114,6 +114,31 @@ class SinkWriter : public StreamWriter {
   Connection& connection_;
 };
 
+bool takes_gzip(const HttpRequest& request) {
+  const std::string* accepted = request.header("accept-encoding");
+  const size_t at = accepted ? accepted->find("gzip") : std::string::npos;
+  // "gzip;q=0" refuses it.
+  return at != std::string::npos && accepted->compare(at + 4, 4, ";q=0") != 0;
+}
+
+// Brings a compressed body into the form that the client takes.
+void negotiate(const HttpRequest& request, HttpResponse& response) {
+  if (!response.gzip) return;
+  response.headers.emplace_back("Vary", "Accept-Encoding");
+  if (takes_gzip(request)) {
+    response.headers.emplace_back("Content-Encoding", "gzip");
+    return;
+  }
+  std::string plain;
+  const auto append = [&](const char* data, size_t n) {
+    plain.append(data, n);
+    return true;
+  };
+  if (!httplib::detail::gzip_decompressor().decompress(response.body.data(), response.body.size(), append))
+    throw HttpError(500, "the server failed");
+  response.body = std::move(plain);
+}
+
 void fill(const Exchange& exchange, const httplib::Request& request, httplib::Response& out) {
   const HttpResponse& response = *exchange.response;
   out.status = response.status;
@@ -179,10 +204,12 @@ class HttpServer::Listener : public httplib::Server {
     bool keep_alive = false;
     try {
       const HttpRequest request = connection.read_request(keep_alive);
-      const HttpResponse response = handler_(request);
+      HttpResponse response = handler_(request);
+      negotiate(request, response);
       // HTTP/1.0 has no chunks: the end of a stream is the end of the connection.
       keep_alive = keep_alive && more && !stopping && !(response.stream && request.minor == 0);
-      const std::string line = request.method + " / HTTP/1." + std::to_string(request.minor);
+      // cpp-httplib refuses methods that it does not know; all it needs to know is whether the answer has a body.
+      const std::string line = (request.method == "HEAD" ? "HEAD / HTTP/1." : "GET / HTTP/1.") + std::to_string(request.minor);
       return answer(connection, line, response, keep_alive) && keep_alive;
     } catch (const HttpError& error) {
       answer(connection, "GET / HTTP/1.1", error_response(error), false);

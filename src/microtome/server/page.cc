@@ -1,7 +1,6 @@
 #include "microtome/server/page.h"
 
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <algorithm>
 
@@ -9,30 +8,6 @@
 #include "microtome/server/errors.h"
 
 namespace microtome::server {
-namespace {
-
-bool takes_gzip(const HttpRequest& request) {
-  const std::string* accepted = request.header("accept-encoding");
-  if (!accepted) return false;
-  const size_t at = accepted->find("gzip");
-  // "gzip;q=0" refuses it.
-  return at != std::string::npos && accepted->compare(at + 4, 4, ";q=0") != 0;
-}
-
-std::string gunzip(const EmbeddedFile& file) {
-  std::string out(file.size, '\0');
-  z_stream z{};
-  z.next_in = const_cast<Bytef*>(file.gzip.data());
-  z.avail_in = static_cast<uInt>(file.gzip.size());
-  z.next_out = reinterpret_cast<Bytef*>(out.data());
-  z.avail_out = static_cast<uInt>(out.size());
-  const bool good = inflateInit2(&z, 15 + 16) == Z_OK && inflate(&z, Z_FINISH) == Z_STREAM_END;
-  inflateEnd(&z);
-  if (!good) throw HttpError(500, "the server failed");
-  return out;
-}
-
-}  // namespace
 
 HeaderList security_headers() {
   return {{"X-Content-Type-Options", "nosniff"},
@@ -54,18 +29,13 @@ HttpResponse page(const HttpRequest& request) {
   HttpResponse response{.content_type = std::string(file->mime)};
   const bool hashed = path.starts_with("/assets/");
   const std::string tag = fmt::format("\"{:08x}-{:x}\"", file->crc32, file->size);
-  response.headers = {
-      {"Cache-Control", hashed ? "public, max-age=31536000, immutable" : "no-cache"}, {"ETag", tag}, {"Vary", "Accept-Encoding"}};
+  response.headers = {{"Cache-Control", hashed ? "public, max-age=31536000, immutable" : "no-cache"}, {"ETag", tag}};
   if (const std::string* have = request.header("if-none-match"); have && have->find(tag) != std::string::npos) {
     response.status = 304;
     return response;
   }
-  if (takes_gzip(request)) {
-    response.headers.emplace_back("Content-Encoding", "gzip");
-    response.body.assign(reinterpret_cast<const char*>(file->gzip.data()), file->gzip.size());
-  } else {
-    response.body = gunzip(*file);
-  }
+  response.body.assign(reinterpret_cast<const char*>(file->gzip.data()), file->gzip.size());
+  response.gzip = true;
   return response;
 }
 

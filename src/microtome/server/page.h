@@ -5,7 +5,7 @@
 
 namespace microtome::server {
 
-// The file at the request's path ("/" is /index.html), compressed where the client takes gzip. Files under /assets/ carry a
+// The file at the request's path ("/" is /index.html), compressed. Files under /assets/ carry a
 // hash in their name and may be kept for ever; others are asked for again each time (ETag, 304). Throws HttpError 404.
 HttpResponse page(const HttpRequest& request);
 
