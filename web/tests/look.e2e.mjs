@@ -125,6 +125,20 @@ onPage('generation grows the map token by token, stops, and the link keeps the t
   );
 });
 
+onPage('another address takes over no tokens of a text being written', {}, async (page) => {
+  await page.goto(look('&max=200'));
+  await live(page);
+  await ready(page);
+  await page.click('text=Write on');
+  await until(page, 'tokens to arrive', () => document.querySelectorAll('.left .token').length > 9);
+  await page.goto(look('', 'one two'));
+  await page.waitForSelector('text=Write on');
+  await until(page, 'the other text alone', () => document.querySelectorAll('.left .token').length === 2);
+  await ready(page);
+  assert.doesNotMatch(page.url(), /gen=/);
+  assert.equal(await page.locator('text=Back to the prompt').count(), 0);
+});
+
 onPage('what the server refuses is said in place and the last picture stays', {}, async (page) => {
   await page.goto(look());
   await live(page);

@@ -1,12 +1,14 @@
 /**
  * Generation: tokens arrive one by one, each with its column of the lens map, and go straight into the shared views.
- * Stopping, or leaving the prompt, ends the request; what has arrived stays.
+ * Stopping ends the request and keeps what has arrived; another prompt ends it too, and takes nothing over.
  */
 import { client } from '../api/client';
 import { patternsBody, runBody } from '../api/requests';
 import { TOP } from '../api/recorded_requests';
 import type { Cell, Lens, RunEvent } from '../api/types';
 import { app, LONG } from './app.svelte';
+
+const subjectNow = (): string => JSON.stringify([app.s.model, app.s.chat, app.s.prompt, app.s.generated]);
 
 class Generation {
   running = $state(false);
@@ -20,6 +22,7 @@ class Generation {
     this.stop();
     const abort = (this.abort = new AbortController());
     const { sampling, edits, model } = app.s;
+    const subject = subjectNow();
     const began = performance.now();
     Object.assign(this, { running: true, error: null, count: 0, rate: 0, finish: '' });
     const body = { ...runBody(app.subject, sampling, edits, TOP), ...(model ? { model } : {}) };
@@ -43,7 +46,8 @@ class Generation {
     }
     if (this.abort !== abort) return;
     this.running = false;
-    if (ids.length > app.s.generated.length) app.go({ generated: ids }, true);
+    // Tokens that continue a text belong to no other: the address may have moved on while they came.
+    if (ids.length > app.s.generated.length && subject === subjectNow()) app.go({ generated: ids }, true);
   }
 
   stop(): void {
