@@ -1,5 +1,6 @@
 #include "microtome/base/error.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -29,24 +30,18 @@ int Error::exit_code() const {
 
 std::string printable(std::string_view text, size_t limit) {
   std::string out;
-  size_t i = 0;
-  while (i < text.size()) {
-    if (out.size() >= limit) {
-      out += "…";
-      break;
-    }
+  for (size_t i = 0; i < text.size();) {
     const size_t n = utf8_length(text.substr(i));
-    const unsigned char c = static_cast<unsigned char>(text[i]);
-    if (n == 0) {
-      out += fmt::format("\\x{:02x}", c);
-      ++i;
-    } else if (n == 1 && (c < 0x20 || c == 0x7f)) {
-      out += c == '\n' ? "\\n" : fmt::format("\\x{:02x}", c);
-      ++i;
-    } else {
-      out += text.substr(i, n);
-      i += n;
+    const uint32_t code = n == 0 ? static_cast<uint8_t>(text[i]) : utf8_decode(text.substr(i), n);
+    std::string piece(text.substr(i, n));
+    if (n == 0 || code < 0x20 || code == 0x7f) {
+      piece = code == '\n' ? "\\n" : fmt::format("\\x{:02x}", code);
+    } else if (code >= 0x80 && code < 0xa0) {
+      piece = fmt::format("\\u{:04x}", code);  // C1 controls: terminals obey them too
     }
+    if (out.size() + piece.size() > limit) return out + "…";
+    out += piece;
+    i += std::max<size_t>(1, n);
   }
   return out;
 }
