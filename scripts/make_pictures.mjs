@@ -40,7 +40,7 @@ const PICTURES = [
   { name: 'edit', at: address('look', { follow, edit }), parts: ['lens', 'lens-after'], viewport: roomy },
   { name: 'heads', at: address('heads', repeated), parts: ['heads'], onlyMiddle: true },
   { name: 'pattern', at: address('heads', { ...repeated, open: '1' }), parts: ['heads', 'pattern'] },
-  { name: 'dark', at: address('look', { follow }), parts: ['lens'], colorScheme: 'dark' },
+  { name: 'dark', at: address('look'), parts: ['lens'], colorScheme: 'dark' },
   { name: 'phone', at: '#/start?changed=1', parts: ['rise', 'control'], viewport: phone },
 ];
 
