@@ -79,11 +79,12 @@ void write_arrays(const std::filesystem::path& path, const std::vector<NamedArra
 void write_arrays(std::ostream& out, const std::vector<NamedArray>& arrays);
 
 // --- patterns ----------------------------------------------------------------------------------------------------------------
-// The page's own: attention patterns of one prompt. Without layer and head: {tokens[], n_layers, n_heads, patterns}, base64 of
-// uint8 [L, H, T, T], 255 = 1; with both: {pattern [T][T]}.
+// The page's own: attention patterns of one prompt. Without layer and head: {tokens[], n_layers, n_heads, layers[], patterns},
+// base64 of uint8 [layers, H, T, T], 255 = 1 (all layers, or those asked for); with both: {pattern [T][T]}.
 struct PatternsOptions {
   InputOptions input;
   std::vector<EditOptions> edits;
+  std::vector<int64_t> layers;
   std::optional<int64_t> layer, head;
 };
 PatternsOptions patterns_options(const Json& request);

@@ -41,6 +41,13 @@ PatternsOptions patterns_options(const Json& request) {
   PatternsOptions o;
   o.input = f.input();
   o.edits = f.edits();
+  if (const Json* layers = f.find("layers")) {
+    if (!layers->is_array()) throw FieldError("layers", "\"layers\" is not a list");
+    for (const Json& e : *layers) {
+      if (!e.is_number_integer()) throw FieldError("layers", "\"layers\" holds something that is not a whole number");
+      o.layers.push_back(e.get<int64_t>());
+    }
+  }
   o.layer = f.integer("layer", 0, 1 << 20);
   o.head = f.integer("head", 0, 1 << 20);
   f.find("exact");
@@ -56,6 +63,11 @@ Json patterns(const Context& context, const PatternsOptions& options) {
   if (options.head && *options.head >= c.n_heads) throw FieldError("head", fmt::format("head {} is outside of 0:{}", *options.head, c.n_heads));
   const auto prompts = encode_input(context, options.input);
   if (prompts.size() != 1) throw FieldError("prompt", "patterns are shown for one prompt at a time");
+  std::vector<int64_t> layers = options.layers;
+  if (layers.empty())
+    for (int64_t l = 0; l < c.n_layers; ++l) layers.push_back(l);
+  for (const int64_t l : layers)
+    if (l < 0 || l >= c.n_layers) throw FieldError("layers", fmt::format("layer {} is outside of 0:{}", l, c.n_layers));
   Plan plan;
   add_edits(context, options.edits, options.input, plan);
   Capture capture(1);
@@ -65,13 +77,13 @@ Json patterns(const Context& context, const PatternsOptions& options) {
     capture.read(plan, {SiteKind::kPattern, static_cast<int>(*options.layer)});
     plan.stop_after_layer = static_cast<int>(*options.layer);
   } else {
-    if (c.n_layers * c.n_heads * n * n > int64_t{256} << 20)
+    if (std::ssize(layers) * c.n_heads * n * n > int64_t{256} << 20)
       throw FieldError("prompt", fmt::format("the patterns of {} tokens are too large for one picture; give layer and head, or a shorter prompt", n));
-    bytes.resize(c.n_layers * c.n_heads * n * n);
-    for (int l = 0; l < c.n_layers; ++l)
-      plan.read({SiteKind::kPattern, l}, [&bytes, l, n, heads = c.n_heads](const SiteValue& v) {
-        for (int64_t i = 0; i < heads * n * n; ++i)
-          bytes[l * heads * n * n + i] = static_cast<uint8_t>(std::lround(255 * std::clamp(v.data.f32()[i], 0.0f, 1.0f)));
+    bytes.resize(std::ssize(layers) * c.n_heads * n * n);
+    for (int64_t i = 0; i < std::ssize(layers); ++i)
+      plan.read({SiteKind::kPattern, static_cast<int>(layers[i])}, [out = bytes.data() + i * c.n_heads * n * n, count = c.n_heads * n * n](const SiteValue& v) {
+        for (int64_t i = 0; i < count; ++i)
+          out[i] = static_cast<uint8_t>(std::lround(255 * std::clamp(v.data.f32()[i], 0.0f, 1.0f)));
       });
   }
   plan.logit_rows = LogitRows::kNone;
@@ -86,6 +98,7 @@ Json patterns(const Context& context, const PatternsOptions& options) {
     result["head"] = *options.head;
     result["pattern"] = pattern_rows(capture.array({SiteKind::kPattern, static_cast<int>(*options.layer)}), *options.head);
   } else {
+    result["layers"] = layers;
     result["patterns"] = base64(bytes);
   }
   return result;
