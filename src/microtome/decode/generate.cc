@@ -40,7 +40,12 @@ class StopFilter {
     held_.erase(0, held_.size() - keep);
     return out;
   }
-  std::string flush() { return std::exchange(held_, {}); }
+  // The last text, and all that was held back.
+  std::string finish(std::string_view text) {
+    std::string out = push(text);
+    if (!stopped_) out += std::exchange(held_, {});
+    return out;
+  }
   bool stopped() const { return stopped_; }
 
  private:
@@ -115,7 +120,7 @@ Generated generate(const Model& model, const std::vector<int32_t>& prompt, Plan&
     const bool last = i + 1 == std::min(options.max_tokens, context - n);
     std::string text;
     if (decoder && !ends) text = filter.push(decoder->push(id));
-    if (decoder && (ends || last) && !filter.stopped()) text += filter.push(decoder->flush()) + (filter.stopped() ? "" : filter.flush());
+    if (decoder && (ends || last) && !filter.stopped()) text += filter.finish(decoder->flush());
     out.text += text;
     if (on_step && !on_step({i, id, text, row})) {
       out.finish = FinishReason::kCancelled;
