@@ -22,7 +22,7 @@ struct SamplingOptions {
   double min_p = 0;        // keep p >= min_p * largest p
   uint64_t seed = 0;
   uint64_t stream = 0;                  // tells several continuations of one request apart
-  std::map<int32_t, double> logit_bias;
+  std::map<int32_t, double> logit_bias;  // added to the logits of these ids; ids outside of the vocabulary do nothing
 };
 
 // Throws InvalidArgument naming the option that is out of range.
@@ -39,6 +39,7 @@ class Sampler {
     int32_t id;
     double logit, p;
   };
+  static bool better(const Candidate& a, const Candidate& b);
   void truncate();
   SamplingOptions options_;
   std::vector<Candidate> candidates_;
