@@ -72,10 +72,11 @@ async function screenshot(browser, { name, at, parts, onlyMiddle, colorScheme = 
   await page.goto(`${server}/${at}`);
   await page.waitForSelector('[data-server=ok]');
   for (const away of await page.locator('text=Put away').all()) if (!at.startsWith('#/start')) await away.click();
+  await page.mouse.move(0, 0);
   for (const part of parts) await page.waitForSelector(`[data-part=${part}][data-settled=true]`);
   await page.evaluate(() => document.fonts.ready);
   const file = join(folder, `${name}.png`);
-  await page.screenshot({ path: file, ...(onlyMiddle ? { clip: await middle(page) } : {}) });
+  await page.screenshot({ path: file, animations: 'disabled', ...(onlyMiddle ? { clip: await middle(page) } : {}) });
   await context.close();
   report(file);
 }
