@@ -86,6 +86,7 @@ std::string inert(std::string_view text) {
 }
 
 std::string coloured(std::string_view text, int foreground, int background) {
+  if (foreground < 0 && background < 0) return std::string(text);
   std::string out;
   if (foreground >= 0) out += fmt::format("\x1b[38;5;{}m", foreground);
   if (background >= 0) out += fmt::format("\x1b[48;5;{}m", background);
