@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -12,9 +13,10 @@ namespace {
 [[noreturn]] void bad(const std::string& message) { throw FieldError("edits", "edit: " + message); }
 
 int64_t whole(std::string_view text, const char* what) {
+  constexpr int64_t kMost = int64_t{1} << 40;
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || std::abs(value) > int64_t{1} << 40)
+  if (error != std::errc() || end != text.data() + text.size() || value < -kMost || value > kMost)
     bad(fmt::format("{} is \"{}\", expected a number or A:B", what, printable(text)));
   return value;
 }
@@ -65,7 +67,7 @@ Tensor scalar(double x) { return Tensor::from({static_cast<float>(x)}, {1}); }
 
 std::string range_text(const Json& v, const char* what) {
   if (v.is_string()) return v.get<std::string>();
-  if (v.is_number_integer()) return fmt::format("{}", v.get<int64_t>());
+  if (v.is_number_integer()) return dump_json(v);
   bad(fmt::format("{} is not a number or \"A:B\"", what));
 }
 
@@ -181,18 +183,26 @@ EditOptions edit_from_json(const Json& json) {
 
 namespace {
 
-// The site's value in an unedited run of another prompt, shaped for the slice: one position, or the slice's own positions.
-Tensor source_value(const Context& context, const EditOptions& edit, const Site& site, const std::vector<int32_t>& ids) {
+// One unedited run of another prompt that keeps the edit's sites.
+void capture_source(const Context& context, const EditOptions& edit, const std::vector<Site>& sites, const std::vector<int32_t>& ids,
+                    Capture& capture) {
   Plan plan;
-  Capture capture(1);
-  capture.read(plan, site, {.head = edit.where.head, .neuron = edit.where.neuron});
+  for (const Site& site : sites) capture.read(plan, site, {.head = edit.where.head, .neuron = edit.where.neuron});
   plan.logit_rows = LogitRows::kNone;
-  if (site.layer >= 0) plan.stop_after_layer = site.layer;
+  int last = -1;
+  bool in_layers = true;
+  for (const Site& site : sites) {
+    last = std::max(last, site.layer);
+    in_layers = in_layers && site.layer >= 0;
+  }
+  if (in_layers) plan.stop_after_layer = last;
   Batch batch;
   batch.add_sequence(ids);
   forward(*context.model, {.batch = batch, .plan = &plan, .progress = context.progress});
-  const Tensor all = capture.array(site);
-  const int64_t n = std::ssize(ids);
+}
+
+// The site's value in the run of another prompt of n tokens, shaped for the slice: one position, or the slice's own positions.
+Tensor source_value(const EditOptions& edit, const Site& site, int64_t n, const Tensor& all) {
   Range rows{0, n};
   if (edit.from_pos) {
     rows.begin = *edit.from_pos < 0 ? n + *edit.from_pos : *edit.from_pos;
@@ -222,14 +232,17 @@ void add_edits(const Context& context, const std::vector<EditOptions>& edits, co
       source = encode_text(context, *e.from, input.bos, input.chat);
       if (source.empty() || std::ssize(source) > config.context) bad(fmt::format("the other prompt has {} tokens, expected 1 to {}", source.size(), config.context));
     }
-    for (const Site& site : match_sites(e.site, config)) {
+    const std::vector<Site> sites = match_sites(e.site, config);
+    Capture capture(1);
+    if (e.from) capture_source(context, e, sites, source, capture);
+    for (const Site& site : sites) {
       Edit edit;
       edit.site = site;
       edit.where = e.where;
       edit.op = e.op;
       edit.factor = e.factor;
       // `set` always means the value itself.
-      edit.value = e.from ? source_value(context, e, site, source) : e.value;
+      edit.value = e.from ? source_value(e, site, std::ssize(source), capture.array(site)) : e.value;
       plan.edit(std::move(edit));
     }
   }

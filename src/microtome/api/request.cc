@@ -60,9 +60,15 @@ int32_t find_token(const Model& model, const std::string& text) {
     return static_cast<int32_t>(id);
   }
   const Tokenizer& tokenizer = model.need_tokenizer();
-  if (const auto id = tokenizer.find(text)) return *id;
+  // A tokenizer may know more tokens than the model has rows for.
+  const auto in_vocabulary = [&](int32_t id) {
+    if (id >= vocab)
+      throw FieldError("target", fmt::format("\"{}\" is token {}, outside of the model's vocabulary of {}", printable(text), id, vocab));
+    return id;
+  };
+  if (const auto id = tokenizer.find(text)) return in_vocabulary(*id);
   const std::vector<int32_t> ids = tokenizer.encode(text, {.specials = false, .add_bos = false, .add_eos = false});
-  if (ids.size() == 1) return ids[0];
+  if (ids.size() == 1) return in_vocabulary(ids[0]);
   std::string pieces;
   for (const int32_t id : ids) pieces += (pieces.empty() ? "\"" : " + \"") + tokenizer.token_text(id) + "\"";
   const bool spaced = tokenizer.find(" " + text).has_value();

@@ -1,0 +1,70 @@
+// Edits and names of tokens as requests and command lines give them, hostile ones included.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "microtome/api/commands.h"
+#include "microtome/api/request.h"
+
+namespace microtome {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kData = MICROTOME_TEST_DATA;
+
+api::EditOptions edit_at(const Json& pos) {
+  return api::edit_from_json({{"site", "blocks.0.hook_resid_post"}, {"op", "zero"}, {"pos", pos}});
+}
+
+TEST(Edits, positions_beyond_64_bits_are_refused_rather_than_wrapped) {
+  EXPECT_EQ(edit_at(-1).where.pos->begin, -1);
+  EXPECT_THROW(edit_at(~uint64_t{0}), api::FieldError);
+  EXPECT_THROW(edit_at(INT64_MIN), api::FieldError);
+  EXPECT_THROW(edit_at("-9223372036854775808"), api::FieldError);
+}
+
+// A model of 96 tokens with a tokenizer that knows more.
+class SmallVocabulary : public testing::Test {
+ protected:
+  SmallVocabulary() {
+    fs::create_directories(folder_);
+    for (const char* name : {"config.json", "model.safetensors"})
+      fs::copy_file(kData / "golden/models/gpt2" / name, folder_ / name, fs::copy_options::overwrite_existing);
+    fs::copy_file(kData / "golden/text/gpt2.tokenizer.json", folder_ / "tokenizer.json", fs::copy_options::overwrite_existing);
+    context_ = {.model = Model::load(folder_), .name = "gpt2"};
+  }
+  ~SmallVocabulary() override { fs::remove_all(folder_); }
+
+  fs::path folder_ = fs::path(testing::TempDir()) / "microtome_small_vocabulary";
+  api::Context context_;
+};
+
+TEST_F(SmallVocabulary, targets_outside_of_it_are_refused) {
+  const Tokenizer& tokenizer = context_.model->need_tokenizer();
+  ASSERT_GT(tokenizer.vocab_size(), 96);
+  EXPECT_EQ(api::find_token(*context_.model, tokenizer.token_text(70)), 70);
+  EXPECT_THROW(api::find_token(*context_.model, tokenizer.token_text(300)), api::FieldError);
+}
+
+TEST_F(SmallVocabulary, one_edit_takes_many_sites_from_another_prompt) {
+  const std::string text = context_.model->need_tokenizer().token_text(70);
+  const auto logits = [&](const std::vector<std::string>& sites) {
+    api::TraceOptions o;
+    o.input.tokens = {{5}};
+    o.sites = {"logits"};
+    for (const std::string& site : sites) {
+      o.edits.push_back(api::edit_from_json({{"site", site}, {"op", "from"}, {"value", text}}));
+    }
+    const Tensor t = api::trace(context_, o).at(1).data;
+    return std::vector<float>(t.f32(), t.f32() + t.numel());
+  };
+  const auto by_glob = logits({"blocks.*.attn.hook_z"});
+  EXPECT_EQ(by_glob, logits({"blocks.0.attn.hook_z", "blocks.1.attn.hook_z"}));
+  EXPECT_NE(by_glob, logits({}));
+}
+
+}  // namespace
+}  // namespace microtome
