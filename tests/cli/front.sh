@@ -44,10 +44,13 @@ verdict a_model_is_found_by_name json_holds 'r["model"] == "tiny"'
 microtome lens tine --tokens 1,2
 verdict a_name_nearby_is_suggested fails_with 2 'did you mean tiny?'
 
-# Ctrl-C while a long generation runs; background jobs of a script ignore SIGINT, so Python starts it.
-python3 - "$MICROTOME" "$tiny" >"$work/out" 2>"$work/err" <<'END'
-import signal, subprocess, sys
-p = subprocess.Popen([sys.argv[1], "run", sys.argv[2], "--tokens", "3", "--max-tokens", "1000000", "--json", "--stream"],
+# Ctrl-C while a hundred thousand prompts are written on. Background jobs of a script ignore SIGINT, so Python starts it.
+python3 - "$MICROTOME" "$tiny" "$work/prompts.npy" >"$work/out" 2>"$work/err" <<'END'
+import signal, struct, subprocess, sys
+header = b"{'descr': '<i4', 'fortran_order': False, 'shape': (100000, 2), }".ljust(117) + b"\n"
+with open(sys.argv[3], "wb") as f:
+    f.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + struct.pack("<i", 3) * 200000)
+p = subprocess.Popen([sys.argv[1], "run", sys.argv[2], "--tokens-npy", sys.argv[3], "--json", "--stream"],
                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 p.stdout.readline()
 p.send_signal(signal.SIGINT)
