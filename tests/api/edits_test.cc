@@ -49,6 +49,15 @@ TEST_F(SmallVocabulary, targets_outside_of_it_are_refused) {
   EXPECT_THROW(api::find_token(*context_.model, tokenizer.token_text(300)), api::FieldError);
 }
 
+TEST_F(SmallVocabulary, values_of_a_site_without_heads_fit_where_each_head_has_its_own_copy) {
+  api::TraceOptions o;
+  o.input.tokens = {{5, 6}};
+  o.sites = {"logits"};
+  o.edits = {api::edit_from_json({{"site", "blocks.0.hook_q_input"}, {"op", "scale"}, {"value", 2}}),
+             api::edit_from_json({{"site", "blocks.0.ln1.hook_scale"}, {"op", "set"}, {"value", {{1}, {2}}}})};
+  EXPECT_NO_THROW(api::trace(context_, o));
+}
+
 TEST_F(SmallVocabulary, one_edit_takes_many_sites_from_another_prompt) {
   const std::string text = context_.model->need_tokenizer().token_text(70);
   const auto logits = [&](const std::vector<std::string>& sites) {

@@ -72,8 +72,9 @@ struct Source {
 
   Source(const Edit& edit, const Grid& grid, const Site& site) : data(edit.value.f32()), pattern(grid.pattern) {
     const Shape& shape = edit.value.shape();
-    // A site without heads has one dimension less.
-    flat = !grid.pattern && grid.heads == 1 && site_shape(site.kind) != SiteShape::kHeads && site_shape(site.kind) != SiteShape::kKvHeads &&
+    // A site without heads has one dimension less, even where the pass keeps a copy of it for every head (ln1 before edited
+    // q, k and v inputs).
+    flat = !grid.pattern && site_shape(site.kind) != SiteShape::kHeads && site_shape(site.kind) != SiteShape::kKvHeads &&
            site_shape(site.kind) != SiteShape::kHeadStream && site_shape(site.kind) != SiteShape::kKvHeadStream;
     const size_t most = flat ? 3 : 4;
     if (shape.size() > most)
