@@ -69,7 +69,8 @@ const char* to_string(FinishReason reason) {
   }
 }
 
-Tensor prefill(const Model& model, std::span<const int32_t> prompt, Plan& plan, KvCache& cache, int64_t chunk, const Progress* progress) {
+Tensor prefill(const Model& model, std::span<const int32_t> prompt, Plan& plan, KvCache& cache, int64_t chunk,
+               const Progress* progress) {
   const int64_t n = std::ssize(prompt);
   if (chunk < 1 || takes_means(plan)) chunk = n;
   Tensor logits;
@@ -87,8 +88,11 @@ Generated generate(const Model& model, const std::vector<int32_t>& prompt, Plan&
                    const std::function<bool(const Step&)>& on_step) {
   const int64_t n = std::ssize(prompt), context = model.config().context;
   if (n == 0) throw Error(ErrorKind::kInvalidArgument, "the prompt is empty; give at least one token");
-  if (n >= context) throw Error(ErrorKind::kInvalidArgument, "the prompt has {} tokens, the model's context is {}; shorten it", n, context);
-  if (options.max_tokens < 0) throw Error(ErrorKind::kInvalidArgument, "max-tokens is {}, expected 0 or more", options.max_tokens);
+  if (n >= context)
+    throw Error(ErrorKind::kInvalidArgument,
+                "the prompt has {} tokens, which leave no room in the model's context of {}; shorten it", n, context);
+  if (options.max_tokens < 0)
+    throw Error(ErrorKind::kInvalidArgument, "max-tokens is {}, expected 0 or more", options.max_tokens);
   Sampler sampler(options.sampling);
   const Tokenizer* tokenizer = model.tokenizer();
   std::optional<StreamDecoder> decoder;
