@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <deque>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <set>
 #include <unordered_map>
 
+#include "microtome/base/edit_distance.h"
 #include "microtome/base/error.h"
 #include "microtome/base/file.h"
 #include "microtome/base/mapped_file.h"
@@ -34,22 +34,6 @@ constexpr uint64_t kMaxConfigBytes = 16 << 20, kMaxIndexBytes = 100'000'000;
 constexpr size_t kMaxShards = 4096;
 
 std::string shown(const fs::path& path) { return printable(path.string(), 200); }
-
-// Insertions, deletions and substitutions between two names.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i] != b[j]);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
 
 const CheckpointTensor* nearest(std::span<const CheckpointTensor> tensors, std::string_view name) {
   constexpr size_t kLongestCompared = 256;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "microtome/base/edit_distance.h"
 #include "microtome/base/error.h"
 
 namespace microtome {
@@ -91,21 +92,6 @@ bool kind_exists(SiteKind kind, const Config& c) {
     case SiteKind::kLnFinalNormalized: return normed && c.final_norm;
     default: return true;
   }
-}
-
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t next = std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = row[j];
-      row[j] = next;
-    }
-  }
-  return row.back();
 }
 
 std::string nearest_name(std::string_view pattern, const Config& config) {
