@@ -16,7 +16,8 @@ void validate(const SamplingOptions& o) {
   need(o.top_k >= 0, "top-k", static_cast<double>(o.top_k), "0 (off) or more");
   need(o.top_p > 0 && o.top_p <= 1, "top-p", o.top_p, "above 0, at most 1");
   need(o.min_p >= 0 && o.min_p <= 1, "min-p", o.min_p, "0 to 1");
-  for (const auto& [id, bias] : o.logit_bias) need(std::isfinite(bias), fmt::format("the bias of token {}", id).c_str(), bias, "a finite number");
+  for (const auto& [id, bias] : o.logit_bias)
+    need(std::isfinite(bias), fmt::format("the bias of token {}", id).c_str(), bias, "a finite number");
 }
 
 Sampler::Sampler(const SamplingOptions& options) : options_(options) { validate(options); }
@@ -28,17 +29,20 @@ int32_t Sampler::draw(std::span<const float> logits, uint64_t index) {
   candidates_.clear();
   for (size_t i = 0; i < logits.size(); ++i)
     if (std::isfinite(logits[i])) candidates_.push_back({static_cast<int32_t>(i), logits[i], 0});
-  if (candidates_.empty()) throw Error(ErrorKind::kInvalidArgument, "no logit is finite: nothing can be sampled (an edit may have broken the model)");
+  if (candidates_.empty())
+    throw Error(ErrorKind::kInvalidArgument, "no logit is finite: nothing can be sampled (an edit may have broken the model)");
   // Candidates rise in id here.
   for (const auto& [id, bias] : options_.logit_bias) {
-    const auto c = std::lower_bound(candidates_.begin(), candidates_.end(), id, [](const Candidate& a, int32_t b) { return a.id < b; });
+    const auto c =
+        std::lower_bound(candidates_.begin(), candidates_.end(), id, [](const Candidate& a, int32_t b) { return a.id < b; });
     if (c != candidates_.end() && c->id == id) c->logit += bias;
   }
   if (options_.temperature == 0) return std::min_element(candidates_.begin(), candidates_.end(), better)->id;
 
   truncate();
   const double u = Philox(options_.seed, "sample").uniform(index, options_.stream);
-  const double best = std::max_element(candidates_.begin(), candidates_.end(), [](auto& a, auto& b) { return a.logit < b.logit; })->logit;
+  const double best =
+      std::max_element(candidates_.begin(), candidates_.end(), [](auto& a, auto& b) { return a.logit < b.logit; })->logit;
   double total = 0;
   for (Candidate& c : candidates_) total += c.p = std::exp((c.logit - best) / options_.temperature);
   double left = u * total;

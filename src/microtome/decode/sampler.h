@@ -21,7 +21,7 @@ struct SamplingOptions {
   double top_p = 1;        // smallest sorted prefix with probability >= top_p
   double min_p = 0;        // keep p >= min_p * largest p
   uint64_t seed = 0;
-  uint64_t stream = 0;                  // tells several continuations of one request apart
+  uint64_t stream = 0;                   // tells several continuations of one request apart
   std::map<int32_t, double> logit_bias;  // added to the logits of these ids; ids outside of the vocabulary do nothing
 };
 

@@ -105,7 +105,8 @@ LensResult logit_lens(const Model& model, const Batch& batch, Plan& plan, const 
   const OpContext ctx = model.context();
   std::vector<Tensor> streams(result.points.size());
   for (size_t p = 0; p + 1 < result.points.size(); ++p)
-    plan.read(result.points[p], [&streams, &result, ctx, p](const SiteValue& v) { streams[p] = copy_rows(ctx, v.data, result.rows); });
+    plan.read(result.points[p],
+              [&streams, &result, ctx, p](const SiteValue& v) { streams[p] = copy_rows(ctx, v.data, result.rows); });
   plan.logit_rows = LogitRows::kNone;
   const Forward out = forward(model, {.batch = batch, .plan = &plan, .progress = progress});
   streams.back() = copy_rows(ctx, out.residual.data, result.rows);
@@ -136,8 +137,8 @@ std::vector<LensCell> lens_cells(const Model& model, const std::vector<Tensor>& 
       ctx.kernels.log_sum_exp(n, vocab, logits.f32(), lse.data());
       parallel_for(n, 1, [&](int64_t r0, int64_t r1) {
         for (int64_t r = r0; r < r1; ++r)
-          fill_cell({logits.f32() + r * vocab, lse[r]}, {final_logits.f32() + r * vocab, final_lse[r]}, final_p.data() + r * vocab, vocab,
-                    options.top, targets[r], cells[p * rows + begin + r]);
+          fill_cell({logits.f32() + r * vocab, lse[r]}, {final_logits.f32() + r * vocab, final_lse[r]},
+                    final_p.data() + r * vocab, vocab, options.top, targets[r], cells[p * rows + begin + r]);
       });
       if (progress) progress->step(static_cast<double>(n));
     }
