@@ -21,7 +21,9 @@ namespace fs = std::filesystem;
 
 class Files : public testing::Test {
  protected:
-  Files() : folder(fs::temp_directory_path() / fmt::format("microtome-test-base-{}", ::getpid())) { fs::create_directories(folder); }
+  Files() : folder(fs::temp_directory_path() / fmt::format("microtome-test-base-{}", ::getpid())) {
+    fs::create_directories(folder);
+  }
   ~Files() override {
     std::error_code ec;
     fs::remove_all(folder, ec);
@@ -51,8 +53,14 @@ TEST_F(Files, a_write_replaces_the_whole_file_and_leaves_nothing_beside_it) {
 
 TEST_F(Files, a_failed_write_keeps_the_old_file_and_leaves_nothing_beside_it) {
   write("a", "old");
-  EXPECT_THROW(write_atomically(folder / "a", [](std::ostream& out) { out << "half"; throw std::runtime_error("no more"); }), std::runtime_error);
-  expect_error(ErrorKind::kIo, [&] { write_atomically(folder / "a", [](std::ostream& out) { out.setstate(std::ios::badbit); }); });
+  EXPECT_THROW(write_atomically(folder / "a",
+                                [](std::ostream& out) {
+                                  out << "half";
+                                  throw std::runtime_error("no more");
+                                }),
+               std::runtime_error);
+  expect_error(ErrorKind::kIo,
+               [&] { write_atomically(folder / "a", [](std::ostream& out) { out.setstate(std::ios::badbit); }); });
   EXPECT_EQ(read_file(folder / "a"), "old");
   EXPECT_EQ(entries(), 1);
 }

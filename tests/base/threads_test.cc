@@ -42,7 +42,11 @@ TEST_F(Threads, pieces_depend_on_size_and_grain_alone) {
 TEST_F(Threads, an_exception_reaches_the_caller_and_the_next_loop_works) {
   for (const int threads : {1, 4}) {
     set_num_threads(threads);
-    EXPECT_THROW(parallel_for(50, 1, [](int64_t i, int64_t) { if (i == 17) throw std::runtime_error("17"); }), std::runtime_error);
+    EXPECT_THROW(parallel_for(50, 1,
+                              [](int64_t i, int64_t) {
+                                if (i == 17) throw std::runtime_error("17");
+                              }),
+                 std::runtime_error);
     EXPECT_EQ(pieces_of(50, 1).size(), 50u);
   }
 }
@@ -50,7 +54,11 @@ TEST_F(Threads, an_exception_reaches_the_caller_and_the_next_loop_works) {
 TEST_F(Threads, a_loop_within_a_loop_runs_every_piece_once) {
   set_num_threads(3);
   std::vector<std::atomic<int>> seen(12 * 7);
-  parallel_for(12, 1, [&](int64_t i, int64_t) { parallel_for(7, 2, [&](int64_t begin, int64_t end) { for (int64_t j = begin; j < end; ++j) ++seen[i * 7 + j]; }); });
+  parallel_for(12, 1, [&](int64_t i, int64_t) {
+    parallel_for(7, 2, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin; j < end; ++j) ++seen[i * 7 + j];
+    });
+  });
   for (const auto& count : seen) EXPECT_EQ(count, 1);
 }
 

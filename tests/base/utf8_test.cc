@@ -33,8 +33,8 @@ TEST(Utf8, exactly_the_good_two_byte_sequences_are_accepted) {
 }
 
 TEST(Utf8, overlong_surrogate_and_too_large_forms_are_refused) {
-  for (const char* bad : {"\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
-                          "\x80", "\xFF", "\xE2\x82", "\xE2(\xA1"}) {
+  for (const char* bad : {"\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x8F\xBF\xBF",
+                          "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\x80", "\xFF", "\xE2\x82", "\xE2(\xA1"}) {
     EXPECT_EQ(utf8_length(bad), 0u) << testing::PrintToString(std::string(bad));
     EXPECT_FALSE(utf8_valid(std::string("ok") + bad));
   }
@@ -56,11 +56,20 @@ TEST(Utf8, a_tail_is_incomplete_only_while_it_can_still_become_a_character) {
 TEST(Utf8, lossy_text_has_one_replacement_per_maximal_part_of_a_character) {
   const std::string r = "\uFFFD";
   EXPECT_EQ(utf8_lossy("aé€"), "aé€");
-  EXPECT_EQ(utf8_lossy("\xE2\x82" "A"), r + "A");
-  EXPECT_EQ(utf8_lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82" "A"), r + r + r + r + r + r + r + r + "A");
+  EXPECT_EQ(utf8_lossy("\xE2\x82"
+                       "A"),
+            r + "A");
+  EXPECT_EQ(utf8_lossy("\xC0\xAF\xE0\x80\xBF\xF0\x81\x82"
+                       "A"),
+            r + r + r + r + r + r + r + r + "A");
   EXPECT_EQ(utf8_lossy("\xED\xA0\x80"), r + r + r);
-  EXPECT_EQ(utf8_lossy("\xF4\x91\x92\x93\xFF" "A\x80\xBF" "B"), r + r + r + r + r + "A" + r + r + "B");
-  EXPECT_EQ(utf8_lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A"), r + r + r + r + "A");
+  EXPECT_EQ(utf8_lossy("\xF4\x91\x92\x93\xFF"
+                       "A\x80\xBF"
+                       "B"),
+            r + r + r + r + r + "A" + r + r + "B");
+  EXPECT_EQ(utf8_lossy("\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+                       "A"),
+            r + r + r + r + "A");
 }
 
 TEST(Utf8, hex_form_names_each_bad_byte) { EXPECT_EQ(utf8_or_hex("a\xE2\x82é\xFF"), "a<0xE2><0x82>é<0xFF>"); }

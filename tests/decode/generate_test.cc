@@ -29,13 +29,20 @@ std::string tokenizer_json() {
     for (int rest = n + 4; rest > 1; rest /= 2) word += rest % 2 ? 'a' : 'b';
     add(word);
   }
-  Json added = {{{"id", 0}, {"content", "<|endoftext|>"}, {"single_word", false}, {"lstrip", false}, {"rstrip", false}, {"normalized", false}, {"special", true}}};
-  return dump_json({{"version", "1.0"},
-                    {"added_tokens", added},
-                    {"normalizer", nullptr},
-                    {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
-                    {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-                    {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}});
+  Json added = {{{"id", 0},
+                 {"content", "<|endoftext|>"},
+                 {"single_word", false},
+                 {"lstrip", false},
+                 {"rstrip", false},
+                 {"normalized", false},
+                 {"special", true}}};
+  return dump_json(
+      {{"version", "1.0"},
+       {"added_tokens", added},
+       {"normalizer", nullptr},
+       {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+       {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+       {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}});
 }
 
 class Generation : public testing::Test {
@@ -44,7 +51,8 @@ class Generation : public testing::Test {
     const fs::path golden = fs::path(MICROTOME_TEST_DATA) / "golden/models/llama_gqa_tied";
     const fs::path folder = fs::temp_directory_path() / fmt::format("microtome-test-decode-{}", ::getpid());
     fs::create_directories(folder);
-    for (const char* name : {"config.json", "model.safetensors"}) fs::copy_file(golden / name, folder / name, fs::copy_options::overwrite_existing);
+    for (const char* name : {"config.json", "model.safetensors"})
+      fs::copy_file(golden / name, folder / name, fs::copy_options::overwrite_existing);
     std::ofstream(folder / "tokenizer.json") << tokenizer_json();
     with_text = Model::load(folder);
     without_text = Model::load(golden);
@@ -55,7 +63,8 @@ class Generation : public testing::Test {
     without_text.reset();
   }
 
-  static Generated run(const GenerateOptions& options, const std::function<bool(const Step&)>& on_step = {}, const Model& model = *with_text) {
+  static Generated run(const GenerateOptions& options, const std::function<bool(const Step&)>& on_step = {},
+                       const Model& model = *with_text) {
     Plan plan;
     return generate(model, kPrompt, plan, options, on_step);
   }
@@ -63,7 +72,8 @@ class Generation : public testing::Test {
   static GenerateOptions varied(uint64_t seed, int64_t max_tokens = 24) {
     GenerateOptions options;
     options.max_tokens = max_tokens;
-    options.sampling = {.temperature = 3, .seed = seed, .logit_bias = {{0, -100}, {3, 9}, {4, 9}, {5, 8}, {1, 8}, {2, 8}, {9, 8}, {12, 8}}};
+    options.sampling = {
+        .temperature = 3, .seed = seed, .logit_bias = {{0, -100}, {3, 9}, {4, 9}, {5, 8}, {1, 8}, {2, 8}, {9, 8}, {12, 8}}};
     return options;
   }
 
@@ -87,7 +97,8 @@ TEST_F(Generation, text_is_that_of_the_tokens_and_arrives_in_whole_characters) {
     EXPECT_EQ(g.text, with_text->tokenizer()->decode(g.ids));
     EXPECT_EQ(joined, g.text);
     EXPECT_LT(ends.size(), 24u) << "no step held half a character back: the test lost its point";
-    for (size_t at = 0; at < joined.size(); at += std::max<size_t>(1, utf8_length(std::string_view(joined).substr(at)))) ends.erase(at);
+    for (size_t at = 0; at < joined.size(); at += std::max<size_t>(1, utf8_length(std::string_view(joined).substr(at))))
+      ends.erase(at);
     EXPECT_EQ(ends, std::set<size_t>{joined.size()}) << "a step ended within a character";
   }
 }
@@ -129,11 +140,43 @@ TEST_F(Generation, the_cache_changes_no_bit_and_neither_does_the_chunk) {
     options.use_cache = cache;
     options.prefill_chunk = chunk;
     logits.emplace_back();
-    ids.push_back(run(options, [&](const Step& s) { return logits.back().insert(logits.back().end(), s.logits.begin(), s.logits.end()), true; }).ids);
+    ids.push_back(run(options, [&](const Step& s) {
+                    return logits.back().insert(logits.back().end(), s.logits.begin(), s.logits.end()), true;
+                  }).ids);
   }
   for (size_t i = 1; i < ids.size(); ++i) {
     EXPECT_EQ(ids[i], ids[0]) << i;
     EXPECT_EQ(logits[i], logits[0]) << i;
+  }
+}
+
+// Where a slice counts from the prompt's end or takes generated tokens alone, and means over the prompt, whatever the chunk.
+TEST_F(Generation, edits_mean_the_same_with_and_without_cache) {
+  const Site site{SiteKind::kMlpOut, 1};
+  const Edit edits[] = {{.site = site, .where = {.generated = true}, .op = EditOp::kScale, .factor = -3},
+                        {.site = site, .where = {.pos = Range{-2, -1}}, .op = EditOp::kScale, .factor = -30},
+                        {.site = site, .op = EditOp::kMean}};
+  const auto logits_under = [&](const Edit* edit, bool cache, int64_t chunk) {
+    Plan plan;
+    if (edit) {
+      Edit fresh = *edit;
+      fresh.mean = std::make_shared<std::vector<double>>();
+      plan.edit(fresh);
+    }
+    GenerateOptions options = varied(10, 8);
+    options.use_cache = cache;
+    options.prefill_chunk = chunk;
+    std::vector<float> logits;
+    generate(*with_text, kPrompt, plan, options,
+             [&](const Step& s) { return logits.insert(logits.end(), s.logits.begin(), s.logits.end()), true; });
+    return logits;
+  };
+  const std::vector<float> plain = logits_under(nullptr, true, 512);
+  for (const Edit& edit : edits) {
+    const std::vector<float> expected = logits_under(&edit, true, 512);
+    EXPECT_NE(expected, plain);
+    EXPECT_EQ(logits_under(&edit, true, 2), expected);
+    EXPECT_EQ(logits_under(&edit, false, 512), expected);
   }
 }
 

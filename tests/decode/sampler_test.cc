@@ -148,11 +148,17 @@ TEST(Sampler, tiny_and_huge_temperatures_and_logits_stay_sane) {
 }
 
 TEST(SamplingOptions, each_option_out_of_range_is_named) {
-  const std::pair<SamplingOptions, const char*> bad[] = {
-      {{.temperature = -1}, "temperature"},     {{.temperature = 1001}, "temperature"}, {{.temperature = kNan}, "temperature"},
-      {{.top_k = -1}, "top-k"},                 {{.top_p = 0}, "top-p"},                {{.top_p = 1.01}, "top-p"},
-      {{.top_p = kNan}, "top-p"},               {{.min_p = -0.1}, "min-p"},             {{.min_p = 1.1}, "min-p"},
-      {{.logit_bias = {{7, kInf}}}, "token 7"}, {{.logit_bias = {{7, kNan}}}, "token 7"}};
+  const std::pair<SamplingOptions, const char*> bad[] = {{{.temperature = -1}, "temperature"},
+                                                         {{.temperature = 1001}, "temperature"},
+                                                         {{.temperature = kNan}, "temperature"},
+                                                         {{.top_k = -1}, "top-k"},
+                                                         {{.top_p = 0}, "top-p"},
+                                                         {{.top_p = 1.01}, "top-p"},
+                                                         {{.top_p = kNan}, "top-p"},
+                                                         {{.min_p = -0.1}, "min-p"},
+                                                         {{.min_p = 1.1}, "min-p"},
+                                                         {{.logit_bias = {{7, kInf}}}, "token 7"},
+                                                         {{.logit_bias = {{7, kNan}}}, "token 7"}};
   for (const auto& [options, name] : bad) {
     try {
       Sampler sampler(options);

@@ -40,7 +40,8 @@ std::vector<double> logprobs(const float* logits, int64_t vocab) {
 }
 
 // What a cell should hold, written as the definition says.
-void expect_cell(const LensCell& cell, const float* logits, const float* final_logits, int64_t vocab, int64_t top, int32_t target) {
+void expect_cell(const LensCell& cell, const float* logits, const float* final_logits, int64_t vocab, int64_t top,
+                 int32_t target) {
   const std::vector<double> p = logprobs(logits, vocab), q = logprobs(final_logits, vocab);
   double entropy = 0, kl = 0;
   for (int64_t i = 0; i < vocab; ++i) entropy -= std::exp(p[i]) * p[i], kl += std::exp(q[i]) * (q[i] - p[i]);
@@ -81,7 +82,8 @@ TEST(LogitLens, every_cell_matches_the_definition_in_double) {
     const std::vector<Site> points = lens_points(model->config(), true);
     std::vector<Tensor> logits(points.size());
     Plan reads, lens;
-    for (size_t p = 0; p < points.size(); ++p) reads.read(points[p], [&, p](const SiteValue& v) { logits[p] = unembed(*model, v.data).clone(); });
+    for (size_t p = 0; p < points.size(); ++p)
+      reads.read(points[p], [&, p](const SiteValue& v) { logits[p] = unembed(*model, v.data).clone(); });
     reads.logit_rows = LogitRows::kAll;
     forward(*model, {.batch = batch, .plan = &reads});
     LensOptions options{.all_points = true, .top = 4};

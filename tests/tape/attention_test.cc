@@ -41,7 +41,8 @@ class Blocks {
   static const float* fill(Tensor& block, const Tensor& rows, const SequenceRows& s, int64_t head, int64_t b, int64_t width) {
     for (int64_t i = 0; i < s.rows(); ++i)
       if (s.own_slot[i] / kKeyBlock == b)
-        std::copy_n(rows.f32() + ((s.row_begin + i) * kKvHeads + head) * width, width, block.f32() + s.own_slot[i] % kKeyBlock * width);
+        std::copy_n(rows.f32() + ((s.row_begin + i) * kKvHeads + head) * width, width,
+                    block.f32() + s.own_slot[i] % kKeyBlock * width);
     return block.f32();
   }
   std::vector<Tensor> held_;
@@ -73,16 +74,20 @@ class AttentionTape : public testing::Test {
 
 TEST_F(AttentionTape, fused_gradients_match_finite_differences) {
   for (const float softcap : {0.0f, 2.0f}) {
-    expect_gradients([&](Tape* tape, const std::vector<Value>& in) {
-      return fused_attention(tape, ctx, two_sequences(blocks, in[1].data, in[2].data, 1000, softcap), in[0], in[1], in[2]);
-    }, {q, k, v});
+    expect_gradients(
+        [&](Tape* tape, const std::vector<Value>& in) {
+          return fused_attention(tape, ctx, two_sequences(blocks, in[1].data, in[2].data, 1000, softcap), in[0], in[1], in[2]);
+        },
+        {q, k, v});
   }
 }
 
 TEST_F(AttentionTape, staged_gradients_match_finite_differences) {
-  expect_gradients([&](Tape* tape, const std::vector<Value>& in) {
-    return staged(tape, two_sequences(blocks, in[1].data, in[2].data, 2), in[0], in[1], in[2]);
-  }, {q, k, v});
+  expect_gradients(
+      [&](Tape* tape, const std::vector<Value>& in) {
+        return staged(tape, two_sequences(blocks, in[1].data, in[2].data, 2), in[0], in[1], in[2]);
+      },
+      {q, k, v});
 }
 
 TEST_F(AttentionTape, stages_have_the_bits_of_the_fused_pass) {
@@ -117,7 +122,9 @@ TEST_F(AttentionTape, rows_with_slots_of_their_own_see_those_and_refuse_patterns
   SequenceRows& s = layout->sequences[0];
   s.slots = {{}, {}, {0, 2}};
   s.end[2] = 2;
-  const auto fn = [&](Tape* tape, const std::vector<Value>& in) { return fused_attention(tape, ctx, layout, in[0], in[1], in[2]); };
+  const auto fn = [&](Tape* tape, const std::vector<Value>& in) {
+    return fused_attention(tape, ctx, layout, in[0], in[1], in[2]);
+  };
   Tensor seed = Tensor::zeros({5, kHeads, kDv});
   std::fill_n(seed.f32() + 2 * kHeads * kDv, kHeads * kDv, 1.0f);
   const std::vector<Tensor> only_last = gradients_of(fn, {q, k, v}, seed);

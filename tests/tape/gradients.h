@@ -35,7 +35,8 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
 }
 
 // Gradients of <seed, fn(in)> in the inputs whose bit is set in `wanted`; the others are undefined.
-inline std::vector<Tensor> gradients_of(const TensorFunction& fn, const std::vector<Tensor>& in, const Tensor& seed, unsigned wanted = ~0u) {
+inline std::vector<Tensor> gradients_of(const TensorFunction& fn, const std::vector<Tensor>& in, const Tensor& seed,
+                                        unsigned wanted = ~0u) {
   Tape tape(test_context());
   std::vector<Value> values;
   for (size_t i = 0; i < in.size(); ++i) values.push_back(wanted >> i & 1 ? tape.leaf(in[i]) : Value(in[i]));

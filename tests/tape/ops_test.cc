@@ -54,7 +54,8 @@ TEST(LinearOps, gradients_match_finite_differences) {
   const auto weights = std::make_shared<Weights>();
   expect_gradients(linear_function<Linear>(weights), {random_tensor({3, 5}, 1), random_tensor({5, 4}, 2), random_tensor({4}, 3)});
   expect_gradients(linear_function<Linear>(weights), {random_tensor({1, 2}, 4), random_tensor({2, 70}, 5)});
-  expect_gradients(linear_function<InputPerHeadLinear>(weights), {random_tensor({3, 2, 4}, 6), random_tensor({4, 6}, 7), random_tensor({6}, 8)});
+  expect_gradients(linear_function<InputPerHeadLinear>(weights),
+                   {random_tensor({3, 2, 4}, 6), random_tensor({4, 6}, 7), random_tensor({6}, 8)});
   expect_gradients(linear_function<OutputPerHeadLinear>(weights), {random_tensor({3, 2, 3}, 9), random_tensor({6, 4}, 10)});
 }
 
@@ -131,7 +132,8 @@ TEST(RopeOp, gradients_match_finite_differences_and_lengths_are_kept) {
       table.cos.f32()[i] = static_cast<float>(std::cos(angle));
       table.sin.f32()[i] = static_cast<float>(std::sin(angle));
     }
-    const Rope::Params p{std::make_shared<const RopeTable>(table), std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{0, 7, 3})};
+    const Rope::Params p{std::make_shared<const RopeTable>(table),
+                         std::make_shared<const std::vector<int32_t>>(std::vector<int32_t>{0, 7, 3})};
     const Tensor x = random_tensor({3, 2, 6}, 24);
     expect_gradients(row_function<Rope>(p), {x});
     const Tensor y = call<Rope>(nullptr, ctx, p, Value(x)).data;
@@ -139,7 +141,8 @@ TEST(RopeOp, gradients_match_finite_differences_and_lengths_are_kept) {
     for (int64_t i = 0; i < 12; ++i) EXPECT_EQ(y.f32()[i], x.f32()[i]) << "position 0 is not turned";
     for (int64_t row = 0; row < 6; ++row) {
       double before = 0, after = 0;
-      for (int64_t i = 0; i < 6; ++i) before += x.f32()[row * 6 + i] * x.f32()[row * 6 + i], after += y.f32()[row * 6 + i] * y.f32()[row * 6 + i];
+      for (int64_t i = 0; i < 6; ++i)
+        before += x.f32()[row * 6 + i] * x.f32()[row * 6 + i], after += y.f32()[row * 6 + i] * y.f32()[row * 6 + i];
       EXPECT_NEAR(before, after, 1e-5);
       for (int64_t i = 4; i < 6; ++i) EXPECT_EQ(y.f32()[row * 6 + i], x.f32()[row * 6 + i]) << "beyond the rotary part";
     }
@@ -169,7 +172,8 @@ TEST(SelectionOps, gradients_match_finite_differences) {
 TEST(SelectionOps, values_are_the_ones_chosen) {
   const Tensor x = random_tensor({3, 4, 2}, 31);
   const Tensor rows = call<GatherRows>(nullptr, ctx, {{2, 2, 0}, 3}, Value(x)).data;
-  EXPECT_TRUE(same_bits(rows.slice(0, 1), x.slice(2, 3)) && same_bits(rows.slice(1, 2), x.slice(2, 3)) && same_bits(rows.slice(2, 3), x.slice(0, 1)));
+  EXPECT_TRUE(same_bits(rows.slice(0, 1), x.slice(2, 3)) && same_bits(rows.slice(1, 2), x.slice(2, 3)) &&
+              same_bits(rows.slice(2, 3), x.slice(0, 1)));
   const Tensor heads = call<EveryNthHead>(nullptr, ctx, {4, 2}, Value(x)).data;
   EXPECT_EQ(heads.shape(), (Shape{3, 2, 2}));
   EXPECT_EQ(heads.f32()[2], x.f32()[4]);
@@ -186,8 +190,9 @@ TEST(Kept, only_inputs_that_backward_reads) {
   const Value x = tape.leaf(random_tensor({3, 4}, 33)), other = tape.leaf(random_tensor({3, 4}, 34));
   const Value bias = tape.leaf(random_tensor({4}, 35)), no_weight_gradient;
 
-  std::vector<Value> results = {call<Add>(&tape, ctx, {2}, x, other), call<Linear>(&tape, ctx, {view}, x, no_weight_gradient, bias),
-                                call<GatherRows>(&tape, ctx, {{1}, 3}, x), call<NormAffine>(&tape, ctx, {}, other, Value(), bias)};
+  std::vector<Value> results = {
+      call<Add>(&tape, ctx, {2}, x, other), call<Linear>(&tape, ctx, {view}, x, no_weight_gradient, bias),
+      call<GatherRows>(&tape, ctx, {{1}, 3}, x), call<NormAffine>(&tape, ctx, {}, other, Value(), bias)};
   EXPECT_FALSE(held(x));
   EXPECT_FALSE(held(bias));
   EXPECT_TRUE(held(other)) << "a norm's gain could want it";
