@@ -2,12 +2,13 @@
 // turn with it in one run.
 //
 //   model_bench MODEL [--threads N] [--compute f32|bf16|native] [--tokens 512] [--json]
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "microtome/base/error.h"
@@ -36,7 +37,8 @@ Options parse(int argc, char** argv) {
     const char* value = i + 1 < argc ? argv[i + 1] : "";
     if (arg == "--threads") o.threads = std::atoi(value), ++i;
     else if (arg == "--tokens") o.tokens = std::atoi(value), ++i;
-    else if (arg == "--compute") o.compute = value[0] == 'b' ? ComputeMode::kBF16 : value[0] == 'n' ? ComputeMode::kNative : ComputeMode::kF32, ++i;
+    else if (arg == "--compute")
+      o.compute = value[0] == 'b' ? ComputeMode::kBF16 : value[0] == 'n' ? ComputeMode::kNative : ComputeMode::kF32, ++i;
     else if (arg == "--json") o.json = true;
     else o.model = arg;
   }
@@ -102,20 +104,30 @@ nlohmann::ordered_json measure(const Options& o) {
   forward_pass();
   double peak = 0, forward_s = 1e30, training_s = 1e30, plain = 1e30, reading = 1e30;
   for (int round = 0; round < 7; ++round) {
-    peak = std::max(peak, o.compute == ComputeMode::kBF16 ? measure_bf16_peak_gflops(o.threads) : measure_fma_peak_gflops(o.threads));
+    peak = std::max(peak,
+                    o.compute == ComputeMode::kBF16 ? measure_bf16_peak_gflops(o.threads) : measure_fma_peak_gflops(o.threads));
     forward_s = std::min(forward_s, seconds(forward_pass));
     if (o.compute == ComputeMode::kF32 && round < 3) training_s = std::min(training_s, seconds(training_pass));
     Plan nothing, residuals;
     double sum = 0;
     for (int l = 0; l < model->config().n_layers; ++l)
-      residuals.read({SiteKind::kResidPost, l}, [&sum, kept = Tensor()](const SiteValue& v) mutable { kept = v.data.clone(); sum += kept.f32()[0]; });
+      residuals.read({SiteKind::kResidPost, l}, [&sum, kept = Tensor()](const SiteValue& v) mutable {
+        kept = v.data.clone();
+        sum += kept.f32()[0];
+      });
     plain = std::min(plain, decode_s(*model, ids, 48, &nothing));
     reading = std::min(reading, decode_s(*model, ids, 48, &residuals));
   }
   const double gflops = forward_flop(*model, o.tokens) / forward_s / 1e9;
-  nlohmann::ordered_json out{{"threads", o.threads}, {"isa", current_isa()}, {"tokens", o.tokens}, {"peak_gflops", peak},
-                             {"forward_s", forward_s}, {"forward_gflops", gflops}, {"forward_share_of_peak", gflops / peak},
-                             {"decode_tokens_per_s", 48 / plain}, {"reading_every_residual", reading / plain - 1}};
+  nlohmann::ordered_json out{{"threads", o.threads},
+                             {"isa", current_isa()},
+                             {"tokens", o.tokens},
+                             {"peak_gflops", peak},
+                             {"forward_s", forward_s},
+                             {"forward_gflops", gflops},
+                             {"forward_share_of_peak", gflops / peak},
+                             {"decode_tokens_per_s", 48 / plain},
+                             {"reading_every_residual", reading / plain - 1}};
   if (training_s < 1e29) out["forward_backward_s"] = training_s;
   return out;
 }

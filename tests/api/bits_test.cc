@@ -58,7 +58,8 @@ TEST_P(Bits, chunks_of_1_7_64_and_all_agree_on_every_instruction_set) {
   for (const std::string& isa : supported_isas()) {
     ASSERT_TRUE(set_isa(isa));
     const auto whole = logits_in_chunks(*model_, ids, std::ssize(ids));
-    for (const int64_t chunk : {1, 7, 64}) EXPECT_TRUE(same_bits(whole, logits_in_chunks(*model_, ids, chunk))) << isa << " chunk " << chunk;
+    for (const int64_t chunk : {1, 7, 64})
+      EXPECT_TRUE(same_bits(whole, logits_in_chunks(*model_, ids, chunk))) << isa << " chunk " << chunk;
   }
 }
 
@@ -113,13 +114,14 @@ TEST_P(Bits, edits_agree_with_and_without_a_cache) {
     edit.factor = 0.5f;
     edit.where.pos = Range{-9, -2};
     plan.edit(edit);
-    EXPECT_TRUE(same_bits(logits_in_chunks(*model_, ids, 12, &plan), logits_in_chunks(*model_, ids, 1, &plan))) << site_name(site);
+    EXPECT_TRUE(same_bits(logits_in_chunks(*model_, ids, 12, &plan), logits_in_chunks(*model_, ids, 1, &plan)))
+        << site_name(site);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Bits,
-                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial", "attn_only_ln",
-                                         "attn_only_shortformer", "attn_only_rotary"));
+                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial",
+                                         "attn_only_ln", "attn_only_shortformer", "attn_only_rotary"));
 
 }  // namespace
 }  // namespace microtome

@@ -1,10 +1,9 @@
-// The default model against transformers on its dequantised weights (tests/golden/models/make_smollm2.py). Skipped where the model
-// has not been pulled.
+// The default model against transformers on its dequantised weights (tests/golden/models/make_smollm2.py). Skipped where the
+// model has not been pulled.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
@@ -71,7 +70,8 @@ TEST_F(DefaultModel, the_lens_matches_at_every_layer) {
     const LensResult r = logit_lens(*model_, batch, plan, {.top = 10, .target_final = true});
     const auto top = golden_->read(prompt + ".lens.top_ids").integers();
     const auto top_logprob = golden_->read(prompt + ".lens.top_logprobs").floats();
-    const auto entropy = golden_->read(prompt + ".lens.entropy").floats(), kl = golden_->read(prompt + ".lens.kl_to_final").floats();
+    const auto entropy = golden_->read(prompt + ".lens.entropy").floats(),
+               kl = golden_->read(prompt + ".lens.kl_to_final").floats();
     const auto final_logprob = golden_->read(prompt + ".lens.final_logprob").floats();
     const size_t n = ids.size();
     ASSERT_EQ(r.points.size(), 31u);
@@ -85,7 +85,8 @@ TEST_F(DefaultModel, the_lens_matches_at_every_layer) {
         EXPECT_NEAR(cell.kl_to_final, kl[at], 2e-3 * std::max(1.0f, kl[at]));
         for (size_t k = 0; k < 10; ++k) {
           const double want = top_logprob[at * 10 + k];
-          EXPECT_NEAR(cell.top[k].logprob, want, 5e-4 * std::max(1.0, std::abs(want))) << prompt << " point " << p << " position " << i;
+          EXPECT_NEAR(cell.top[k].logprob, want, 5e-4 * std::max(1.0, std::abs(want)))
+              << prompt << " point " << p << " position " << i;
         }
         if (top_logprob[at * 10] - top_logprob[at * 10 + 1] > 1e-2f) EXPECT_EQ(cell.top[0].id, top[at * 10]);
       }
@@ -109,7 +110,8 @@ TEST_F(DefaultModel, greedy_text_matches_with_and_without_a_cache) {
     for (const bool use_cache : {true, false}) {
       Plan plan;
       const int64_t n = use_cache ? 40 : 8;
-      const Generated g = generate(*model_, tokens(prompt), plan, {.max_tokens = n, .stop_at_end_of_turn = false, .use_cache = use_cache});
+      const Generated g =
+          generate(*model_, tokens(prompt), plan, {.max_tokens = n, .stop_at_end_of_turn = false, .use_cache = use_cache});
       EXPECT_EQ(std::vector<int64_t>(g.ids.begin(), g.ids.end()), std::vector<int64_t>(want.begin(), want.begin() + n)) << prompt;
     }
   }
@@ -121,7 +123,9 @@ TEST_F(DefaultModel, the_start_page_s_experiment_flips_the_answer_and_its_contro
     api::RunOptions o;
     o.input.prompt = "The capital of Portugal is the city of";
     o.max_tokens = 1;
-    if (heads) o.edits = {api::parse_edit(std::string("blocks.23.attn.hook_z,pos=7,head=") + heads + "=from:The capital of France is the city of", {})};
+    if (heads)
+      o.edits = {api::parse_edit(
+          std::string("blocks.23.attn.hook_z,pos=7,head=") + heads + "=from:The capital of France is the city of", {})};
     return api::run(context, o)[0].at("text").get<std::string>();
   };
   EXPECT_EQ(answer(nullptr), " Lisbon");

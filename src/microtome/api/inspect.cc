@@ -10,7 +10,8 @@ Json site_shape_json(const Site& site, const Config& c) {
   const SiteShape shape = site_shape(site.kind);
   if (shape == SiteShape::kPattern) return {"batch", c.n_heads, "query", "key"};
   Json out{"batch", "pos"};
-  if (shape == SiteShape::kHeads || shape == SiteShape::kKvHeads || shape == SiteShape::kHeadStream || shape == SiteShape::kKvHeadStream)
+  if (shape == SiteShape::kHeads || shape == SiteShape::kKvHeads || shape == SiteShape::kHeadStream ||
+      shape == SiteShape::kKvHeadStream)
     out.push_back(site_heads(shape, c));
   out.push_back(site_width(shape, c));
   return out;

@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/lens/logit_lens.h"
@@ -20,7 +19,8 @@ std::vector<int32_t> chosen_positions(const std::string& text, int64_t n) {
     int64_t p = 0;
     const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, p);
     if (error != std::errc() || stop != text.data() + end)
-      throw FieldError("positions", fmt::format("positions \"{}\": expected last, all, or numbers as in 0,3,-1", printable(text)));
+      throw FieldError("positions",
+                       fmt::format("positions \"{}\": expected last, all, or numbers as in 0,3,-1", printable(text)));
     const int64_t at = p < 0 ? n + p : p;
     if (at < 0 || at >= n) throw FieldError("positions", fmt::format("position {} is outside of the prompt's {} tokens", p, n));
     out.push_back(static_cast<int32_t>(at));
@@ -29,7 +29,8 @@ std::vector<int32_t> chosen_positions(const std::string& text, int64_t n) {
   return out;
 }
 
-void set_target(const Model& model, const std::optional<std::string>& target, const std::vector<int32_t>& ids, LensOptions& options) {
+void set_target(const Model& model, const std::optional<std::string>& target, const std::vector<int32_t>& ids,
+                LensOptions& options) {
   if (!target) return;
   if (*target == "final") {
     options.target_final = true;
@@ -46,7 +47,11 @@ Json cell_json(const Model& model, const LensCell& cell, bool with_target) {
   for (const LensToken& t : cell.top) top.push_back({{"id", t.id}, {"text", token_text(model, t.id)}, {"logprob", t.logprob}});
   Json out{{"top", top}, {"entropy", cell.entropy}, {"kl_to_final", cell.kl_to_final}};
   if (with_target)
-    out["target"] = cell.target < 0 ? Json() : Json{{"id", cell.target}, {"text", token_text(model, cell.target)}, {"logprob", cell.target_logprob}, {"rank", cell.target_rank}};
+    out["target"] = cell.target < 0 ? Json()
+                                    : Json{{"id", cell.target},
+                                           {"text", token_text(model, cell.target)},
+                                           {"logprob", cell.target_logprob},
+                                           {"rank", cell.target_rank}};
   return out;
 }
 
@@ -84,7 +89,8 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
     add_edits(context, options.edits, options.input, plan);
     Batch batch;
     batch.add_sequence(ids);
-    LensOptions lens_options{.all_points = options.all_points, .top = options.top, .rows = chosen_positions(options.positions, std::ssize(ids))};
+    LensOptions lens_options{
+        .all_points = options.all_points, .top = options.top, .rows = chosen_positions(options.positions, std::ssize(ids))};
     set_target(model, options.target, ids, lens_options);
     const LensResult r = logit_lens(model, batch, plan, lens_options, context.progress);
     Json tokens = Json::array(), points = Json::array(), cells = Json::array();
@@ -95,7 +101,11 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
       for (size_t i = 0; i < r.rows.size(); ++i) row.push_back(cell_json(model, r.at(p, i), options.target.has_value()));
       cells.push_back(std::move(row));
     }
-    results.push_back({{"model", context.name}, {"tokens", std::move(tokens)}, {"points", std::move(points)}, {"positions", r.rows}, {"cells", std::move(cells)}});
+    results.push_back({{"model", context.name},
+                       {"tokens", std::move(tokens)},
+                       {"points", std::move(points)},
+                       {"positions", r.rows},
+                       {"cells", std::move(cells)}});
   }
   return results;
 }

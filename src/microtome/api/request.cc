@@ -1,9 +1,8 @@
 #include "microtome/api/request.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/text/chat_template.h"
 
@@ -12,7 +11,9 @@ namespace {
 
 void check_length(const Context& context, int64_t n, const char* what) {
   if (n == 0)
-    throw FieldError("prompt", fmt::format("{} is empty: it has no tokens; give some text, or --bos for the beginning-of-text token alone", what));
+    throw FieldError(
+        "prompt",
+        fmt::format("{} is empty: it has no tokens; give some text, or --bos for the beginning-of-text token alone", what));
   const int64_t most = context.model->config().context;
   if (n > most) throw FieldError("prompt", fmt::format("{} has {} tokens, the model's context is {}; shorten it", what, n, most));
 }
@@ -37,10 +38,12 @@ std::vector<std::vector<int32_t>> encode_input(const Context& context, const Inp
   for (const auto& ids : input.tokens) {
     for (const int32_t id : ids)
       if (id < 0 || id >= context.model->config().vocab)
-        throw FieldError("tokens", fmt::format("token id {} is outside of the vocabulary of {}", id, context.model->config().vocab));
+        throw FieldError("tokens",
+                         fmt::format("token id {} is outside of the vocabulary of {}", id, context.model->config().vocab));
     out.push_back(ids);
   }
-  for (size_t i = 0; i < out.size(); ++i) check_length(context, std::ssize(out[i]), out.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1).c_str());
+  for (size_t i = 0; i < out.size(); ++i)
+    check_length(context, std::ssize(out[i]), out.size() == 1 ? "the prompt" : fmt::format("prompt {}", i + 1).c_str());
   return out;
 }
 
@@ -63,7 +66,8 @@ int32_t find_token(const Model& model, const std::string& text) {
   // A tokenizer may know more tokens than the model has rows for.
   const auto in_vocabulary = [&](int32_t id) {
     if (id >= vocab)
-      throw FieldError("target", fmt::format("\"{}\" is token {}, outside of the model's vocabulary of {}", printable(text), id, vocab));
+      throw FieldError("target",
+                       fmt::format("\"{}\" is token {}, outside of the model's vocabulary of {}", printable(text), id, vocab));
     return id;
   };
   if (const auto id = tokenizer.find(text)) return in_vocabulary(*id);
@@ -72,8 +76,9 @@ int32_t find_token(const Model& model, const std::string& text) {
   std::string pieces;
   for (const int32_t id : ids) pieces += (pieces.empty() ? "\"" : " + \"") + tokenizer.token_text(id) + "\"";
   const bool spaced = tokenizer.find(" " + text).has_value();
-  throw FieldError("target", fmt::format("\"{}\" is not one token but {} ({}){}", printable(text), ids.size(), printable(pieces, 120),
-                                         spaced ? fmt::format("; did you mean \" {}\", with a space before it?", printable(text)) : ""));
+  throw FieldError("target",
+                   fmt::format("\"{}\" is not one token but {} ({}){}", printable(text), ids.size(), printable(pieces, 120),
+                               spaced ? fmt::format("; did you mean \" {}\", with a space before it?", printable(text)) : ""));
 }
 
 // --- fields --------------------------------------------------------------------------------------------------------------------
@@ -136,7 +141,8 @@ std::vector<int32_t> token_list(const Json& list) {
   std::vector<int32_t> ids;
   for (const Json& e : list) {
     const double x = e.is_number() ? e.get<double>() : NAN;
-    if (!(x >= 0 && x <= 2147483647.0) || x != std::floor(x)) throw FieldError("tokens", "\"tokens\" holds something that is not a token id");
+    if (!(x >= 0 && x <= 2147483647.0) || x != std::floor(x))
+      throw FieldError("tokens", "\"tokens\" holds something that is not a token id");
     ids.push_back(static_cast<int32_t>(x));
   }
   return ids;
@@ -147,7 +153,8 @@ std::vector<int32_t> token_list(const Json& list) {
 InputOptions Fields::input() {
   InputOptions in;
   for (const char* file : {"file", "tokens-npy"})
-    if (find(file)) throw FieldError(file, fmt::format("\"{}\" names a file, which a request must not; send \"prompt\" or \"tokens\"", file));
+    if (find(file))
+      throw FieldError(file, fmt::format("\"{}\" names a file, which a request must not; send \"prompt\" or \"tokens\"", file));
   in.prompt = text("prompt");
   in.prompts = texts("prompts");
   if (const Json* tokens = find("tokens")) {

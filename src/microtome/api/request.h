@@ -46,9 +46,9 @@ struct EditOptions {
   Slice where;
   EditOp op = EditOp::kZero;
   float factor = 1;
-  Tensor value;                       // kAdd, kSet
-  std::optional<std::string> from;    // another prompt, whose value at the site is set
-  std::optional<int64_t> from_pos;    // one position of it (negative: from its end)
+  Tensor value;                     // kAdd, kSet
+  std::optional<std::string> from;  // another prompt, whose value at the site is set
+  std::optional<int64_t> from_pos;  // one position of it (negative: from its end)
 };
 
 // The command line's syntax; `load_array` reads the .npy file that add: and set: name.
@@ -76,8 +76,8 @@ class Fields {
   std::optional<bool> boolean(const std::string& name);
   std::vector<std::string> texts(const std::string& name);  // a string or an array of strings
 
-  InputOptions input();                // prompt, prompts, tokens, bos, chat
-  std::vector<EditOptions> edits();    // edits
+  InputOptions input();              // prompt, prompts, tokens, bos, chat
+  std::vector<EditOptions> edits();  // edits
 
   // Throws InvalidArgument naming the first field that nobody asked for.
   void finish() const;
@@ -90,7 +90,8 @@ class Fields {
 // A field of a request that is wrong; `param` names it in HTTP errors.
 class FieldError : public Error {
  public:
-  FieldError(std::string param, const std::string& message) : Error(ErrorKind::kInvalidArgument, message), param_(std::move(param)) {}
+  FieldError(std::string param, const std::string& message)
+      : Error(ErrorKind::kInvalidArgument, message), param_(std::move(param)) {}
   const std::string& param() const { return param_; }
 
  private:

@@ -1,6 +1,5 @@
-#include <nlohmann/json.hpp>
-
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/decode/generate.h"
@@ -51,7 +50,8 @@ class LensColumn {
     Json out = Json::array();
     for (const LensCell& cell : lens_cells(model_, streams_, {.top = top}, {-1})) {
       Json list = Json::array();
-      for (const LensToken& t : cell.top) list.push_back({{"id", t.id}, {"text", token_text(model_, t.id)}, {"logprob", t.logprob}});
+      for (const LensToken& t : cell.top)
+        list.push_back({{"id", t.id}, {"text", token_text(model_, t.id)}, {"logprob", t.logprob}});
       out.push_back({{"top", list}, {"entropy", cell.entropy}, {"kl_to_final", cell.kl_to_final}});
     }
     return out;
@@ -68,7 +68,8 @@ Json step_json(const Model& model, const Step& s, const RunOptions& o) {
   event["logprob"] = s.logits[s.id] - lse;
   if (o.top > 0) {
     Json top = Json::array();
-    for (const auto& [id, logit] : top_logits(s.logits, o.top)) top.push_back({{"id", id}, {"text", token_text(model, id)}, {"logprob", logit - lse}});
+    for (const auto& [id, logit] : top_logits(s.logits, o.top))
+      top.push_back({{"id", id}, {"text", token_text(model, id)}, {"logprob", logit - lse}});
     event["top"] = top;
   }
   return event;
@@ -80,7 +81,8 @@ std::vector<Json> run(const Context& context, const RunOptions& options, const s
                       std::vector<NamedArray>* activations) {
   const Model& model = *context.model;
   const auto prompts = encode_input(context, options.input);
-  if (activations && prompts.size() != 1) throw FieldError("sites", "activations of a generation are kept for one prompt at a time; give one prompt");
+  if (activations && prompts.size() != 1)
+    throw FieldError("sites", "activations of a generation are kept for one prompt at a time; give one prompt");
   std::vector<Json> results;
   for (const auto& ids : prompts) {
     Plan plan;
@@ -90,8 +92,11 @@ std::vector<Json> run(const Context& context, const RunOptions& options, const s
       for (const Site& site : match_sites(pattern, model.config())) capture.read(plan, site);
     std::optional<LensColumn> column;
     if (options.lens) column.emplace(model, plan);
-    const GenerateOptions generate_options{.max_tokens = options.max_tokens, .sampling = options.sampling, .stop = options.stop,
-                                           .use_cache = options.use_cache, .progress = context.progress};
+    const GenerateOptions generate_options{.max_tokens = options.max_tokens,
+                                           .sampling = options.sampling,
+                                           .stop = options.stop,
+                                           .use_cache = options.use_cache,
+                                           .progress = context.progress};
     const Generated g = generate(model, ids, plan, generate_options, [&](const Step& s) {
       if (!on_token) return true;
       Json event = step_json(model, s, options);
@@ -99,15 +104,16 @@ std::vector<Json> run(const Context& context, const RunOptions& options, const s
       return on_token(event);
     });
     const int64_t decoded = std::ssize(g.ids) - 1;  // the first token comes out of the prompt's pass
-    results.push_back({{"model", context.name},
-                       {"prompt_ids", ids},
-                       {"ids", g.ids},
-                       {"text", g.text},
-                       {"finish", to_string(g.finish)},
-                       {"timing",
-                        {{"prompt_s", g.prompt_s},
-                         {"decode_s", g.decode_s},
-                         {"decode_tokens_per_s", decoded > 0 && g.decode_s > 0 ? Json(static_cast<double>(decoded) / g.decode_s) : Json()}}}});
+    results.push_back(
+        {{"model", context.name},
+         {"prompt_ids", ids},
+         {"ids", g.ids},
+         {"text", g.text},
+         {"finish", to_string(g.finish)},
+         {"timing",
+          {{"prompt_s", g.prompt_s},
+           {"decode_s", g.decode_s},
+           {"decode_tokens_per_s", decoded > 0 && g.decode_s > 0 ? Json(static_cast<double>(decoded) / g.decode_s) : Json()}}}});
     if (!activations) continue;
     std::vector<int32_t> all = ids;
     all.insert(all.end(), g.ids.begin(), g.ids.end());

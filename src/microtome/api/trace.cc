@@ -1,7 +1,6 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
 #include "microtome/formats/npz.h"
@@ -84,10 +83,14 @@ std::vector<NamedArray> trace(const Context& context, const TraceOptions& option
   Tape tape(model.context());
   std::optional<ParameterLeaves> leaves;
   if (options.param_grad) leaves.emplace(model, tape);
-  const Forward result = forward(model, {.batch = batch, .plan = &plan, .tape = with_loss ? &tape : nullptr,
-                                         .parameters = leaves ? &*leaves : nullptr, .progress = context.progress});
+  const Forward result = forward(model, {.batch = batch,
+                                         .plan = &plan,
+                                         .tape = with_loss ? &tape : nullptr,
+                                         .parameters = leaves ? &*leaves : nullptr,
+                                         .progress = context.progress});
   std::vector<NamedArray> out{token_array(prompts)};
-  if (std::any_of(prompts.begin(), prompts.end(), [&](const auto& p) { return p.size() != prompts[0].size(); })) out.push_back(length_array(prompts));
+  if (std::any_of(prompts.begin(), prompts.end(), [&](const auto& p) { return p.size() != prompts[0].size(); }))
+    out.push_back(length_array(prompts));
   if (with_loss) out.push_back({"loss", {}, next_token_loss(model, batch, result, &tape)});
   for (const Site& site : capture.sites()) out.push_back({site_name(site), capture.array(site), {}});
   if (options.grad)
@@ -95,7 +98,8 @@ std::vector<NamedArray> trace(const Context& context, const TraceOptions& option
       const auto have = capture.gradient_sites();
       const bool found = std::find(have.begin(), have.end(), site) != have.end();
       // A site that the loss does not depend on.
-      out.push_back({"grad." + site_name(site), found ? capture.gradient_array(site) : Tensor::zeros(capture.array(site).shape()), {}});
+      out.push_back(
+          {"grad." + site_name(site), found ? capture.gradient_array(site) : Tensor::zeros(capture.array(site).shape()), {}});
     }
   if (options.param_grad) add_parameter_gradients(model, tape, *leaves, out);
   return out;

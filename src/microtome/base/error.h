@@ -31,8 +31,7 @@ class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
   template <class... Args>
-    requires(sizeof...(Args) > 0)
-  Error(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args)
+  requires(sizeof...(Args) > 0) Error(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args)
       : std::runtime_error(fmt::format(format, std::forward<Args>(args)...)), kind_(kind) {}
 
   ErrorKind kind() const { return kind_; }
@@ -60,16 +59,15 @@ template <class A, class B>
 }  // namespace microtome
 
 // Programmer errors: print both values and abort. Never used on what a user or a file can choose.
-#define MT_CHECK(condition)                                                                 \
-  do {                                                                                      \
-    if (!(condition)) ::microtome::internal::check_failed(__FILE__, __LINE__, #condition);  \
+#define MT_CHECK(condition)                                                                \
+  do {                                                                                     \
+    if (!(condition)) ::microtome::internal::check_failed(__FILE__, __LINE__, #condition); \
   } while (0)
-#define MT_CHECK_OP(op, a, b)                                                                          \
-  do {                                                                                                 \
-    const auto& mt_a_ = (a);                                                                           \
-    const auto& mt_b_ = (b);                                                                           \
-    if (!(mt_a_ op mt_b_))                                                                             \
-      ::microtome::internal::check_op_failed(__FILE__, __LINE__, #a " " #op " " #b, mt_a_, mt_b_);     \
+#define MT_CHECK_OP(op, a, b)                                                                                           \
+  do {                                                                                                                  \
+    const auto& mt_a_ = (a);                                                                                            \
+    const auto& mt_b_ = (b);                                                                                            \
+    if (!(mt_a_ op mt_b_)) ::microtome::internal::check_op_failed(__FILE__, __LINE__, #a " " #op " " #b, mt_a_, mt_b_); \
   } while (0)
 #define MT_CHECK_EQ(a, b) MT_CHECK_OP(==, a, b)
 #define MT_CHECK_LE(a, b) MT_CHECK_OP(<=, a, b)

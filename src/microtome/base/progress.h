@@ -15,9 +15,9 @@ namespace microtome {
 
 struct ProgressReport {
   std::string task;
-  double done = 0, total = 0;    // total 0: unknown
-  double seconds = 0;            // since begin()
-  double seconds_left = -1;      // -1: unknown
+  double done = 0, total = 0;  // total 0: unknown
+  double seconds = 0;          // since begin()
+  double seconds_left = -1;    // -1: unknown
   bool finished = false;
 };
 

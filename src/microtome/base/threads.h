@@ -30,14 +30,13 @@ void parallel_for(int64_t n, int64_t grain, Fn&& fn) {
     Fn* fn;
     int64_t n, grain;
   } context{&fn, n, grain};
-  internal::parallel_for_impl(
-      (n + grain - 1) / grain,
-      [](void* p, int64_t piece) {
-        auto& c = *static_cast<Context*>(p);
-        const int64_t begin = piece * c.grain;
-        (*c.fn)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
-      },
-      &context);
+  internal::parallel_for_impl((n + grain - 1) / grain,
+                              [](void* p, int64_t piece) {
+                                auto& c = *static_cast<Context*>(p);
+                                const int64_t begin = piece * c.grain;
+                                (*c.fn)(begin, begin + c.grain < c.n ? begin + c.grain : c.n);
+                              },
+                              &context);
 }
 
 }  // namespace microtome

@@ -23,23 +23,23 @@ const char* to_string(FinishReason reason);  // "length", "stop", "cancelled"
 struct GenerateOptions {
   int64_t max_tokens = 64;
   SamplingOptions sampling;
-  std::vector<std::string> stop;        // the text ends before the first of these
+  std::vector<std::string> stop;  // the text ends before the first of these
   bool stop_at_end_of_turn = true;
-  bool use_cache = true;                // false: every step runs the whole sequence again (the definition)
-  int64_t prefill_chunk = 512;          // rows per forward of the prompt; edits that take means make it one
+  bool use_cache = true;        // false: every step runs the whole sequence again (the definition)
+  int64_t prefill_chunk = 512;  // rows per forward of the prompt; edits that take means make it one
   const Progress* progress = nullptr;
 };
 
 // One new token. `logits` [V] are those it was drawn from and lie in the engine's memory.
 struct Step {
-  int64_t index;           // from 0
+  int64_t index;  // from 0
   int32_t id;
-  std::string text;        // what can be shown by now; never splits a UTF-8 character, never runs past a stop string
+  std::string text;  // what can be shown by now; never splits a UTF-8 character, never runs past a stop string
   std::span<const float> logits;
 };
 
 struct Generated {
-  std::vector<int32_t> ids;    // with the token that ended it, if one did
+  std::vector<int32_t> ids;  // with the token that ended it, if one did
   std::string text;
   FinishReason finish = FinishReason::kLength;
   double prompt_s = 0, decode_s = 0;
@@ -51,6 +51,7 @@ Generated generate(const Model& model, const std::vector<int32_t>& prompt, Plan&
                    const std::function<bool(const Step&)>& on_step = {});
 
 // Runs a prompt's rows through the model into `cache`, in chunks; the last row's logits [V].
-Tensor prefill(const Model& model, std::span<const int32_t> prompt, Plan& plan, KvCache& cache, int64_t chunk, const Progress* progress);
+Tensor prefill(const Model& model, std::span<const int32_t> prompt, Plan& plan, KvCache& cache, int64_t chunk,
+               const Progress* progress);
 
 }  // namespace microtome

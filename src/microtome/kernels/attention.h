@@ -29,10 +29,10 @@ struct AttentionShape {
 
 // One query row of one query head. Logical key j (begin <= j < end) sits in slot slots[j], or in slot j if slots is null.
 struct QueryRow {
-  const float* q = nullptr;         // [d]
-  const int32_t* slots = nullptr;   // [end] or null
+  const float* q = nullptr;        // [d]
+  const int32_t* slots = nullptr;  // [end] or null
   int32_t begin = 0, end = 0;
-  const float* bias = nullptr;      // [end] or null: added after the cap (ALiBi, masks of edits)
+  const float* bias = nullptr;  // [end] or null: added after the cap (ALiBi, masks of edits)
 };
 
 // Stage 1: scores[i * ld + j] for j < rows[i].end; -inf below rows[i].begin. ld >= max end.

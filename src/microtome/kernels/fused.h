@@ -18,10 +18,12 @@ struct NormShape {
   bool center = false;
   float eps = 1e-5f;
 };
-void norm(const NormShape& s, const float* x, const float* gamma, const float* beta, float* y, float* scale);  // gamma, beta, scale: may be null
-void norm_scale(const NormShape& s, const float* x, float* scale);                                             // scale [rows]
+void norm(const NormShape& s, const float* x, const float* gamma, const float* beta, float* y,
+          float* scale);                                            // gamma, beta, scale: may be null
+void norm_scale(const NormShape& s, const float* x, float* scale);  // scale [rows]
 void norm_normalize(const NormShape& s, const float* x, const float* scale, float* n);
-void norm_affine(int64_t rows, int64_t d, const float* n, const float* gamma, const float* beta, float* y);    // gamma, beta: may be null
+void norm_affine(int64_t rows, int64_t d, const float* n, const float* gamma, const float* beta,
+                 float* y);  // gamma, beta: may be null
 
 // dx is written. dgamma, dbeta [d] (may be null) are added to. scale is norm's.
 void norm_backward(const NormShape& s, const float* x, const float* gamma, const float* scale, const float* dy, float* dx,
@@ -59,16 +61,16 @@ void log_sum_exp(int64_t rows, int64_t d, const float* x, double* lse);
 // loss [rows] = lse - x[target] in double; a target < 0 gives 0. lse [rows] may be null.
 void cross_entropy(int64_t rows, int64_t d, const float* x, const int32_t* targets, double* loss, double* lse);
 // dx = weight[row] * (softmax(x) - onehot(target)); 0 for a target < 0.
-void cross_entropy_backward(int64_t rows, int64_t d, const float* x, const int32_t* targets, const float* weight, const double* lse,
-                            float* dx);
+void cross_entropy_backward(int64_t rows, int64_t d, const float* x, const int32_t* targets, const float* weight,
+                            const double* lse, float* dx);
 
 // --- small maps ----------------------------------------------------------------------------------------------------------
 void add(int64_t n, const float* a, const float* b, float* y);
 void multiply(int64_t n, const float* a, const float* b, float* y);
 void scale_by(int64_t n, float factor, const float* x, float* y);
-void add_scaled(int64_t n, float factor, const float* x, float* y);                 // y += factor * x
-void add_bias(int64_t rows, int64_t d, const float* x, const float* bias, float* y); // y = x + bias
-void column_sums(int64_t rows, int64_t d, const float* x, float* sums);              // adds; rows in fixed blocks, in order
-void transpose(int64_t rows, int64_t d, const float* x, float* y);                   // y [d, rows]
+void add_scaled(int64_t n, float factor, const float* x, float* y);                   // y += factor * x
+void add_bias(int64_t rows, int64_t d, const float* x, const float* bias, float* y);  // y = x + bias
+void column_sums(int64_t rows, int64_t d, const float* x, float* sums);               // adds; rows in fixed blocks, in order
+void transpose(int64_t rows, int64_t d, const float* x, float* y);                    // y [d, rows]
 
 }  // namespace microtome

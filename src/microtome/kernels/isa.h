@@ -1,5 +1,5 @@
-// Instruction sets: the Highway targets compiled in, best first. MICROTOME_ISA=AVX3|AVX2|SSE4|SSSE3|SCALAR (as Highway spells them)
-// takes one away from the best; unknown or unavailable names are ignored with one line on standard error.
+// Instruction sets: the Highway targets compiled in, best first. MICROTOME_ISA=AVX3|AVX2|SSE4|SSSE3|SCALAR (as Highway spells
+// them) takes one away from the best; unknown or unavailable names are ignored with one line on standard error.
 #pragma once
 
 #include <string>

@@ -14,7 +14,7 @@
 namespace microtome {
 
 struct LensOptions {
-  bool all_points = false;       // also after each attention (resid_mid), where the model has that state
+  bool all_points = false;  // also after each attention (resid_mid), where the model has that state
   int64_t top = 5;
   std::vector<int32_t> rows;     // of the batch; empty: all
   std::vector<int32_t> targets;  // per row of the batch, -1: none; empty: none
@@ -32,7 +32,7 @@ struct LensCell {
   double kl_to_final = 0;      // KL(final || point), nats
   int32_t target = -1;
   double target_logprob = 0;
-  int64_t target_rank = 0;     // from 1; ties count as better if their id is lower
+  int64_t target_rank = 0;  // from 1; ties count as better if their id is lower
 };
 
 struct LensResult {
@@ -46,7 +46,8 @@ struct LensResult {
 std::vector<Site> lens_points(const Config& config, bool all_points);
 
 // Runs the batch once under `plan` (which gains reads) and looks at every point.
-LensResult logit_lens(const Model& model, const Batch& batch, Plan& plan, const LensOptions& options, Progress* progress = nullptr);
+LensResult logit_lens(const Model& model, const Batch& batch, Plan& plan, const LensOptions& options,
+                      Progress* progress = nullptr);
 
 // The lens over streams that were read before: streams[p] [rows, D], the last being the model's final stream.
 std::vector<LensCell> lens_cells(const Model& model, const std::vector<Tensor>& streams, const LensOptions& options,

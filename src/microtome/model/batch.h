@@ -16,9 +16,9 @@
 namespace microtome {
 
 struct Sequence {
-  KvCache* cache = nullptr;      // earlier tokens; appended to. Null: none, and nothing is kept.
+  KvCache* cache = nullptr;  // earlier tokens; appended to. Null: none, and nothing is kept.
   int64_t row_begin = 0, row_end = 0;
-  int64_t prompt_length = 0;     // tokens of the prompt: where negative positions count from, and generated ones begin
+  int64_t prompt_length = 0;  // tokens of the prompt: where negative positions count from, and generated ones begin
 };
 
 struct Batch {

@@ -46,7 +46,8 @@ void Capture::keep(Entry& entry, const SiteValue& value, bool add) {
       }
       std::vector<float>& kept = rows.row[p];
       if (!add || kept.empty()) kept = std::move(row);
-      else for (size_t i = 0; i < row.size(); ++i) kept[i] += row[i];
+      else
+        for (size_t i = 0; i < row.size(); ++i) kept[i] += row[i];
     }
   }
 }

@@ -27,7 +27,7 @@ class Capture {
   // Keeps the gradients at the site; several parts are added up.
   void gradient(Plan& plan, Site site);
 
-  std::vector<Site> sites() const;           // that were read and have values, in forward order
+  std::vector<Site> sites() const;  // that were read and have values, in forward order
   std::vector<Site> gradient_sites() const;
   Tensor array(Site site) const { return assemble(values_.at(site)); }
   Tensor gradient_array(Site site) const { return assemble(gradients_.at(site)); }
@@ -36,8 +36,8 @@ class Capture {
 
  private:
   struct Rows {
-    Shape row_shape;                          // of one token: [heads, width], [width]; for patterns [heads]
-    std::vector<std::vector<float>> row;      // by position; patterns: heads x keys
+    Shape row_shape;                      // of one token: [heads, width], [width]; for patterns [heads]
+    std::vector<std::vector<float>> row;  // by position; patterns: heads x keys
   };
   struct Entry {
     bool pattern = false;

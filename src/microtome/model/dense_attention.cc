@@ -21,7 +21,8 @@ SequenceRows append_rows(const AttentionCall& c, size_t index, bool keep_alive) 
       if (h == 0) s.own_slot.push_back(slot);
     }
     s.n_slots = head.length();
-    s.heads.push_back({head.key_blocks(), head.value_blocks(), keep_alive ? head.owners() : std::vector<std::shared_ptr<void>>()});
+    s.heads.push_back(
+        {head.key_blocks(), head.value_blocks(), keep_alive ? head.owners() : std::vector<std::shared_ptr<void>>()});
   }
   for (int64_t r = q.row_begin; r < q.row_end; ++r) {
     const bool listed = !c.batch.visible.empty() && !c.batch.visible[r].empty();
@@ -49,7 +50,8 @@ class DenseAttention : public AttentionPolicy {
     layout->n_kv_heads = c.config.n_kv_heads;
     layout->shape = {c.q.data.size(2), c.v.data.size(2), c.config.attention_scale, 0};
     for (size_t i = 0; i < c.batch.sequences.size(); ++i) layout->sequences.push_back(append_rows(c, i, c.tape != nullptr));
-    if (!c.plan.any_of({SiteKind::kAttnScores, SiteKind::kPattern}, c.layer)) return fused_attention(c.tape, c.ctx, layout, c.q, c.k, c.v);
+    if (!c.plan.any_of({SiteKind::kAttnScores, SiteKind::kPattern}, c.layer))
+      return fused_attention(c.tape, c.ctx, layout, c.q, c.k, c.v);
 
     std::vector<Value> patterns;
     for (size_t i = 0; i < layout->sequences.size(); ++i) {
@@ -61,7 +63,8 @@ class DenseAttention : public AttentionPolicy {
   }
 
   AttentionCost cost(const Config& c, int64_t queries, int64_t cached) const override {
-    const double seen = static_cast<double>(queries) * static_cast<double>(cached) + 0.5 * static_cast<double>(queries) * static_cast<double>(queries + 1);
+    const double seen = static_cast<double>(queries) * static_cast<double>(cached) +
+                        0.5 * static_cast<double>(queries) * static_cast<double>(queries + 1);
     return {4.0 * static_cast<double>(c.n_heads * c.d_head) * seen,
             8.0 * static_cast<double>(c.n_kv_heads * c.d_head) * static_cast<double>(cached + queries)};
   }

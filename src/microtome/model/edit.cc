@@ -35,9 +35,9 @@ Grid grid_of(const Tensor& x, const Batch& batch, int sequence) {
 
 // One row that the edit touches, and which of the slice's positions it is.
 struct SelectedRow {
-  int64_t row;       // in the grid
-  int64_t position;  // within the slice, from 0
-  int64_t positions; // of the slice that lie in the prompt
+  int64_t row;        // in the grid
+  int64_t position;   // within the slice, from 0
+  int64_t positions;  // of the slice that lie in the prompt
   int sequence;
 };
 
@@ -51,8 +51,8 @@ std::vector<SelectedRow> selected_rows(const Slice& where, const Batch& batch, c
       begin = where.pos->begin < 0 ? q.prompt_length + where.pos->begin : where.pos->begin;
       end = where.pos->end <= 0 && where.pos->begin < 0 ? q.prompt_length + where.pos->end : where.pos->end;
       if (begin < 0 || begin >= end)
-        throw Error(ErrorKind::kInvalidArgument, "{}: pos {}:{} is outside of a prompt of {} tokens", site_name(site), where.pos->begin,
-                    where.pos->end, q.prompt_length);
+        throw Error(ErrorKind::kInvalidArgument, "{}: pos {}:{} is outside of a prompt of {} tokens", site_name(site),
+                    where.pos->begin, where.pos->end, q.prompt_length);
     }
     for (int64_t r = q.row_begin; r < q.row_end; ++r) {
       const int64_t p = batch.positions[r], row = r - grid.first_row;
@@ -88,14 +88,16 @@ struct Source {
   int64_t positions() const { return pattern ? size[2] : size[1]; }
   int64_t heads() const { return pattern ? size[1] : size[2]; }
 
-  void check(int64_t n_sequences, int64_t n_heads, int64_t n_width, const std::vector<SelectedRow>& rows, const Edit& edit) const {
+  void check(int64_t n_sequences, int64_t n_heads, int64_t n_width, const std::vector<SelectedRow>& rows,
+             const Edit& edit) const {
     const auto fits = [](int64_t have, int64_t want) { return have == 1 || have == want; };
-    bool good = fits(size[0], n_sequences) && fits(heads(), n_heads) && (fits(size[3], n_width) || (pattern && (size[3] <= n_width || size[0] > 1)));
+    bool good = fits(size[0], n_sequences) && fits(heads(), n_heads) &&
+                (fits(size[3], n_width) || (pattern && (size[3] <= n_width || size[0] > 1)));
     for (const SelectedRow& r : rows) good = good && (positions() == 1 || positions() == r.positions || size[0] > 1);
     if (!good)
       throw Error(ErrorKind::kInvalidArgument,
-                  "{}: a value of shape {} does not broadcast to the slice: {} positions, {} heads, {} values", site_name(edit.site),
-                  to_string(edit.value.shape()), rows.empty() ? 0 : rows[0].positions, n_heads, n_width);
+                  "{}: a value of shape {} does not broadcast to the slice: {} positions, {} heads, {} values",
+                  site_name(edit.site), to_string(edit.value.shape()), rows.empty() ? 0 : rows[0].positions, n_heads, n_width);
   }
 
   // Null where the array says nothing about this place.
@@ -189,7 +191,8 @@ void backward_cells(const Edit& edit, const Grid& grid, const Cells& cells, cons
         g[grid.index(r, h, w)] += static_cast<float>(through_mean[h * grid.width + w] / static_cast<double>(mean->count));
 }
 
-Value apply_custom(Tape* tape, const OpContext& ctx, const Batch& batch, const Edit& edit, Site site, int sequence, const Value& value) {
+Value apply_custom(Tape* tape, const OpContext& ctx, const Batch& batch, const Edit& edit, Site site, int sequence,
+                   const Value& value) {
   SiteValue changed{site, &batch, sequence, value.data.clone(ctx.arena)};
   edit.custom(changed);
   if (!tape || value.node < 0) return changed.data;
@@ -221,7 +224,8 @@ Value apply_edit(Tape* tape, const OpContext& ctx, const Batch& batch, const Con
   std::shared_ptr<Source> source;
   if (edit.op == EditOp::kAdd || edit.op == EditOp::kSet) {
     source = std::make_shared<Source>(edit, grid, site);
-    source->check(std::ssize(batch.sequences), cells.heads.end - cells.heads.begin, cells.width.end - cells.width.begin, cells.rows, edit);
+    source->check(std::ssize(batch.sequences), cells.heads.end - cells.heads.begin, cells.width.end - cells.width.begin,
+                  cells.rows, edit);
   }
   Tensor y = value.data.clone(ctx.arena);
   write_cells(edit, grid, cells, source.get(), y.f32());

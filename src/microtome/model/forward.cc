@@ -11,11 +11,13 @@ void check_input(const Model& model, const Batch& batch, bool embeds) {
   const Config& c = model.config();
   if (embeds)
     for (const int32_t t : batch.tokens)
-      if (t < 0 || t >= c.vocab) throw Error(ErrorKind::kInvalidArgument, "token id {} is outside of the vocabulary of {}", t, c.vocab);
+      if (t < 0 || t >= c.vocab)
+        throw Error(ErrorKind::kInvalidArgument, "token id {} is outside of the vocabulary of {}", t, c.vocab);
   const bool learned = c.positions == PositionKind::kLearned || c.positions == PositionKind::kShortformer;
   for (const int32_t p : batch.positions)
     if (p < 0 || (learned && p >= c.context))
-      throw Error(ErrorKind::kInvalidArgument, "position {} is beyond the model's {} positions; give a shorter text", p, c.context);
+      throw Error(ErrorKind::kInvalidArgument, "position {} is beyond the model's {} positions; give a shorter text", p,
+                  c.context);
 }
 
 // One forward pass: the state that the steps share. Values are [rows, ...].
@@ -87,7 +89,8 @@ class Pass {
   // The norm of x, through its sites where the plan looks at them.
   Value norm(const Value& x, const NormWeights& w, SiteKind scale_site, SiteKind normalized_site, int layer) const {
     if (config_.norm == NormKind::kNone) return x;
-    if (!plan_.any_of({scale_site, normalized_site}, layer)) return call<Norm>(tape_, ctx_, norm_params(), x, leaf(w.gamma), leaf(w.beta));
+    if (!plan_.any_of({scale_site, normalized_site}, layer))
+      return call<Norm>(tape_, ctx_, norm_params(), x, leaf(w.gamma), leaf(w.beta));
     const Value scale = site(scale_site, layer, call<NormScale>(tape_, ctx_, norm_params(), x));
     const Value n = site(normalized_site, layer, call<NormNormalize>(tape_, ctx_, norm_params(), x, scale));
     return call<NormAffine>(tape_, ctx_, {}, n, leaf(w.gamma), leaf(w.beta));
@@ -111,9 +114,19 @@ class Pass {
 
   Value attention_out(int l, const Value& resid) {
     const LayerWeights& w = model_.weights().layers[l];
-    Qkv x = plan_.alters({SiteKind::kAttnIn, SiteKind::kQInput, SiteKind::kKInput, SiteKind::kVInput}, l) ? qkv_per_head(l, resid) : qkv(l, resid);
-    const AttentionCall call_{config_, batch_, l, tape_, ctx_, plan_, caches_, rope_, site(SiteKind::kQ, l, as_heads(x.q, config_.n_heads)),
-                              site(SiteKind::kK, l, as_heads(x.k, config_.n_kv_heads)), site(SiteKind::kV, l, as_heads(x.v, config_.n_kv_heads))};
+    Qkv x = plan_.alters({SiteKind::kAttnIn, SiteKind::kQInput, SiteKind::kKInput, SiteKind::kVInput}, l) ? qkv_per_head(l, resid)
+                                                                                                          : qkv(l, resid);
+    const AttentionCall call_{config_,
+                              batch_,
+                              l,
+                              tape_,
+                              ctx_,
+                              plan_,
+                              caches_,
+                              rope_,
+                              site(SiteKind::kQ, l, as_heads(x.q, config_.n_heads)),
+                              site(SiteKind::kK, l, as_heads(x.k, config_.n_kv_heads)),
+                              site(SiteKind::kV, l, as_heads(x.v, config_.n_kv_heads))};
     const Value z = site(SiteKind::kZ, l, attention_.forward(call_));
     Value out = linear(z, w.w_o, w.b_o);
     if (plan_.any(SiteKind::kResult, l)) out = with_result_site(l, z, out);
@@ -131,7 +144,8 @@ class Pass {
     show_head_inputs(l, resid);
     const Value n = norm(resid, w.ln1, SiteKind::kLn1Scale, SiteKind::kLn1Normalized, l);
     Value qk = n;
-    if (config_.positions == PositionKind::kShortformer) qk = site(SiteKind::kAttentionInput, l, call<Add>(tape_, ctx_, {}, n, position_embedding()));
+    if (config_.positions == PositionKind::kShortformer)
+      qk = site(SiteKind::kAttentionInput, l, call<Add>(tape_, ctx_, {}, n, position_embedding()));
     return {linear(qk, w.w_q, w.b_q), linear(qk, w.w_k, w.b_k), linear(n, w.w_v, w.b_v)};
   }
 
@@ -155,8 +169,8 @@ class Pass {
       return call<InputPerHeadLinear>(tape_, ctx_, {m.view, model_.compute()}, n, leaf(m), leaf(b));
     };
     const bool shortformer = config_.positions == PositionKind::kShortformer;
-    return {project(SiteKind::kQInput, attn_in, w.w_q, w.b_q, shortformer), project(SiteKind::kKInput, kv_in, w.w_k, w.b_k, shortformer),
-            project(SiteKind::kVInput, kv_in, w.w_v, w.b_v, false)};
+    return {project(SiteKind::kQInput, attn_in, w.w_q, w.b_q, shortformer),
+            project(SiteKind::kKInput, kv_in, w.w_k, w.b_k, shortformer), project(SiteKind::kVInput, kv_in, w.w_v, w.b_v, false)};
   }
 
   // A site of the shared stream, on one stream per head: edits and gradients apply to each, reads are made elsewhere.
@@ -179,7 +193,9 @@ class Pass {
   // What the shared stream's sites would show, for reads while heads have streams of their own.
   void show_shared_norm(int l, const Value& resid) const {
     if (config_.norm == NormKind::kNone) return;
-    const auto show = [&](SiteKind kind, const Tensor& t) { return plan_.any(kind, l) ? plan_.visit(nullptr, ctx_, batch_, {kind, l}, -1, Value(t)).data : t; };
+    const auto show = [&](SiteKind kind, const Tensor& t) {
+      return plan_.any(kind, l) ? plan_.visit(nullptr, ctx_, batch_, {kind, l}, -1, Value(t)).data : t;
+    };
     const Value x(resid.data);
     const Tensor scale = show(SiteKind::kLn1Scale, call<NormScale>(nullptr, ctx_, norm_params(), x).data);
     const Tensor n = show(SiteKind::kLn1Normalized, call<NormNormalize>(nullptr, ctx_, norm_params(), x, Value(scale)).data);
@@ -283,7 +299,8 @@ Tensor unembed(const Model& model, const Tensor& residual) {
   const OpContext ctx = model.context();
   Value x(residual);
   if (c.final_norm && c.norm != NormKind::kNone)
-    x = call<Norm>(nullptr, ctx, {c.norm != NormKind::kRmsNorm, c.eps}, x, Value(w.final_norm.gamma.data), Value(w.final_norm.beta.data));
+    x = call<Norm>(nullptr, ctx, {c.norm != NormKind::kRmsNorm, c.eps}, x, Value(w.final_norm.gamma.data),
+                   Value(w.final_norm.beta.data));
   return call<Linear>(nullptr, ctx, {w.unembed.view, model.compute()}, x, Value(), Value(w.b_unembed.data)).data;
 }
 

@@ -10,7 +10,8 @@ std::unique_ptr<Tokenizer> from_gguf(const Metadata& m) {
   const auto kind = m.string("tokenizer.ggml.model");
   if (!kind) return nullptr;
   if (*kind != "gpt2")
-    throw Error(ErrorKind::kUnsupported, "gguf: tokenizer \"{}\" is not supported; known is gpt2 (byte-level BPE)", printable(*kind));
+    throw Error(ErrorKind::kUnsupported, "gguf: tokenizer \"{}\" is not supported; known is gpt2 (byte-level BPE)",
+                printable(*kind));
   const auto tokens = m.strings("tokenizer.ggml.tokens");
   const auto merges = m.strings("tokenizer.ggml.merges");
   if (!tokens || !merges) throw Error(ErrorKind::kCorrupt, "gguf: tokenizer.ggml.tokens or tokenizer.ggml.merges is missing");
@@ -36,8 +37,9 @@ std::unique_ptr<Tokenizer> from_gguf(const Metadata& m) {
 std::unique_ptr<Tokenizer> from_folder(const std::filesystem::path& folder) {
   constexpr uint64_t kLimit = uint64_t{256} << 20;
   if (!std::filesystem::exists(folder / "tokenizer.json")) return nullptr;
-  const std::string config =
-      std::filesystem::exists(folder / "tokenizer_config.json") ? read_regular_file(folder / "tokenizer_config.json", kLimit) : "";
+  const std::string config = std::filesystem::exists(folder / "tokenizer_config.json")
+                                 ? read_regular_file(folder / "tokenizer_config.json", kLimit)
+                                 : "";
   return std::make_unique<Tokenizer>(Tokenizer::from_huggingface(read_regular_file(folder / "tokenizer.json", kLimit), config));
 }
 

@@ -14,7 +14,8 @@ std::vector<int32_t> next_tokens(const Batch& batch) {
 std::vector<double> row_losses(const Model& model, const Tensor& logits, const std::vector<int32_t>& targets) {
   std::vector<double> losses(targets.size());
   MT_CHECK_EQ(logits.size(0), std::ssize(targets));
-  model.context().kernels.cross_entropy(std::ssize(targets), logits.size(1), logits.f32(), targets.data(), losses.data(), nullptr);
+  model.context().kernels.cross_entropy(std::ssize(targets), logits.size(1), logits.f32(), targets.data(), losses.data(),
+                                        nullptr);
   return losses;
 }
 

@@ -57,7 +57,8 @@ std::shared_ptr<const Model> Model::load(const std::filesystem::path& path, cons
 
 const Tokenizer& Model::need_tokenizer() const {
   if (!tokenizer_)
-    throw Error(ErrorKind::kUnsupported, "{}: no tokenizer there; give token ids with --tokens, or put tokenizer.json into the folder",
+    throw Error(ErrorKind::kUnsupported,
+                "{}: no tokenizer there; give token ids with --tokens, or put tokenizer.json into the folder",
                 printable(checkpoint_.path().string(), 200));
   return *tokenizer_;
 }

@@ -97,9 +97,9 @@ struct ForwardInput {
 };
 
 struct Forward {
-  Value logits;                       // [logit_rows, V]; undefined if none are wanted
-  std::vector<int32_t> logit_rows;    // rows of the pass
-  Value residual;                     // the stream after the last block that ran, [rows, D]
+  Value logits;                     // [logit_rows, V]; undefined if none are wanted
+  std::vector<int32_t> logit_rows;  // rows of the pass
+  Value residual;                   // the stream after the last block that ran, [rows, D]
 };
 
 // Throws InvalidArgument for a token outside of the vocabulary or a position beyond learned ones, and what edits throw.

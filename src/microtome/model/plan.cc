@@ -11,20 +11,22 @@ namespace {
 void check_range(const std::optional<Range>& range, int64_t size, const char* what, const Site& site) {
   if (!range) return;
   if (range->begin < 0 || range->begin >= range->end || range->end > size)
-    throw Error(ErrorKind::kInvalidArgument, "{}: {} {}:{} is outside of 0:{}", site_name(site), what, range->begin, range->end, size);
+    throw Error(ErrorKind::kInvalidArgument, "{}: {} {}:{} is outside of 0:{}", site_name(site), what, range->begin, range->end,
+                size);
 }
 
 void check_site(const Site& site, const Config& config) {
   if (!site_exists(site, config))
-    throw Error(ErrorKind::kNotFound, "site \"{}\" does not exist in this model (`microtome inspect` lists all)", site_name(site));
+    throw Error(ErrorKind::kNotFound, "site \"{}\" does not exist in this model (`microtome inspect` lists all)",
+                site_name(site));
 }
 
 void check_edit(const Edit& edit, const Config& config) {
   check_site(edit.site, config);
   const SiteShape shape = site_shape(edit.site.kind);
   const int64_t heads = site_heads(shape, config);
-  if (edit.where.head && heads == 1 && shape != SiteShape::kHeads && shape != SiteShape::kKvHeads && shape != SiteShape::kHeadStream &&
-      shape != SiteShape::kKvHeadStream && shape != SiteShape::kPattern)
+  if (edit.where.head && heads == 1 && shape != SiteShape::kHeads && shape != SiteShape::kKvHeads &&
+      shape != SiteShape::kHeadStream && shape != SiteShape::kKvHeadStream && shape != SiteShape::kPattern)
     throw Error(ErrorKind::kInvalidArgument, "{} has no heads; leave out head=", site_name(edit.site));
   check_range(edit.where.head, heads, "head", edit.site);
   if (shape != SiteShape::kPattern) check_range(edit.where.neuron, site_width(shape, config), "neuron", edit.site);
@@ -69,7 +71,9 @@ Tensor take_slice(const SiteValue& value, const Slice& slice) {
 ActivePlan::ActivePlan(const Plan& plan, const Config& config) : plan_(&plan), config_(config) {
   if (plan.empty()) return;
   actions_.resize((config.n_layers + 1) * kSiteKinds);
-  const auto slot = [&](const Site& s) -> std::vector<Action>& { return actions_[(s.layer + 1) * kSiteKinds + static_cast<int>(s.kind)]; };
+  const auto slot = [&](const Site& s) -> std::vector<Action>& {
+    return actions_[(s.layer + 1) * kSiteKinds + static_cast<int>(s.kind)];
+  };
   for (const Edit& e : plan.edits()) {
     check_edit(e, config);
     slot(e.site).push_back({&e, nullptr});
@@ -111,7 +115,9 @@ Value ActivePlan::visit(Tape* tape, const OpContext& ctx, const Batch& batch, Si
     } else if (!a.read->gradient) {
       a.read->sink({site, &batch, sequence, v.data});
     } else if (tape) {
-      v = tape->tap(v, [sink = a.read->sink, site, batch = &batch, sequence](const Tensor& g) { sink({site, batch, sequence, g}); });
+      v = tape->tap(v, [sink = a.read->sink, site, batch = &batch, sequence](const Tensor& g) {
+        sink({site, batch, sequence, g});
+      });
     }
   }
   return v;

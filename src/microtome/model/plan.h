@@ -126,7 +126,9 @@ class ActivePlan {
     const Edit* edit = nullptr;
     const Read* read = nullptr;
   };
-  const std::vector<Action>& at(SiteKind kind, int layer) const { return actions_[(layer + 1) * kSiteKinds + static_cast<int>(kind)]; }
+  const std::vector<Action>& at(SiteKind kind, int layer) const {
+    return actions_[(layer + 1) * kSiteKinds + static_cast<int>(kind)];
+  }
 
   const Plan* plan_;
   Config config_;

@@ -62,11 +62,11 @@ struct Alias {
   SiteKind kind;
 };
 constexpr Alias kAliases[] = {
-    {"embed.hook_out", SiteKind::kEmbed},      {"pos_embed.hook_out", SiteKind::kPosEmbed}, {"hook_in", SiteKind::kResidPre},
-    {"hook_out", SiteKind::kResidPost},        {"ln1.hook_in", SiteKind::kResidPre},        {"ln2.hook_in", SiteKind::kMlpIn},
-    {"attn.q.hook_out", SiteKind::kQ},         {"attn.k.hook_out", SiteKind::kK},           {"attn.v.hook_out", SiteKind::kV},
-    {"attn.o.hook_in", SiteKind::kZ},          {"attn.o.hook_out", SiteKind::kAttnOut},     {"attn.hook_out", SiteKind::kAttnOut},
-    {"mlp.hook_out", SiteKind::kMlpOut},       {"mlp.out.hook_in", SiteKind::kMlpPost},
+    {"embed.hook_out", SiteKind::kEmbed}, {"pos_embed.hook_out", SiteKind::kPosEmbed}, {"hook_in", SiteKind::kResidPre},
+    {"hook_out", SiteKind::kResidPost},   {"ln1.hook_in", SiteKind::kResidPre},        {"ln2.hook_in", SiteKind::kMlpIn},
+    {"attn.q.hook_out", SiteKind::kQ},    {"attn.k.hook_out", SiteKind::kK},           {"attn.v.hook_out", SiteKind::kV},
+    {"attn.o.hook_in", SiteKind::kZ},     {"attn.o.hook_out", SiteKind::kAttnOut},     {"attn.hook_out", SiteKind::kAttnOut},
+    {"mlp.hook_out", SiteKind::kMlpOut},  {"mlp.out.hook_in", SiteKind::kMlpPost},
 };
 
 const Row& row_of(SiteKind kind) { return kRows[static_cast<int>(kind)]; }
@@ -211,14 +211,16 @@ std::vector<Site> match_sites(std::string_view pattern, const Config& c) {
   if (text.size() <= 256 && text.find('\0') == std::string::npos) {
     for (const Site& site : all_sites(c)) {
       const std::string name = site_name(site);
-      const bool matches = site.kind == SiteKind::kLogits ? name == text : ::fnmatch(text.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
+      const bool matches =
+          site.kind == SiteKind::kLogits ? name == text : ::fnmatch(text.c_str(), name.c_str(), FNM_NOESCAPE) == 0;
       if (matches) found.push_back(site);
     }
     if (found.empty()) found = match_brief(pattern, c);
     if (found.empty()) found = match_aliases(text, c);
   }
   if (found.empty())
-    throw Error(ErrorKind::kNotFound, "site \"{}\" does not exist in this model; the nearest is \"{}\" (`microtome inspect` lists all)",
+    throw Error(ErrorKind::kNotFound,
+                "site \"{}\" does not exist in this model; the nearest is \"{}\" (`microtome inspect` lists all)",
                 printable(pattern), nearest_name(pattern.substr(0, 256), c));
   return found;
 }

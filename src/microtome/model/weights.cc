@@ -118,9 +118,7 @@ int64_t column_offset(const std::vector<Axis>& columns, int64_t n) {
 
 int64_t Slot::offset(int64_t k, int64_t n) const { return base + k * stride_k + column_offset(columns, n); }
 
-Slot linear_slot(std::string tensor, int64_t out, int64_t in) {
-  return {std::move(tensor), {out, in}, 0, 1, {{out, in}}};
-}
+Slot linear_slot(std::string tensor, int64_t out, int64_t in) { return {std::move(tensor), {out, in}, 0, 1, {{out, in}}}; }
 
 Slot conv1d_slot(std::string tensor, int64_t in, int64_t total, int64_t begin, int64_t width) {
   return {std::move(tensor), {in, total}, begin, total, {{width, 1}}};
@@ -141,7 +139,8 @@ std::vector<Matrix*> Weights::matrices() {
 std::vector<Vector*> Weights::vectors() {
   std::vector<Vector*> out{&b_unembed, &positions, &final_norm.gamma, &final_norm.beta};
   for (LayerWeights& l : layers)
-    for (Vector* v : {&l.ln1.gamma, &l.ln1.beta, &l.ln2.gamma, &l.ln2.beta, &l.b_q, &l.b_k, &l.b_v, &l.b_o, &l.b_gate, &l.b_in, &l.b_out})
+    for (Vector* v :
+         {&l.ln1.gamma, &l.ln1.beta, &l.ln2.gamma, &l.ln2.beta, &l.b_q, &l.b_k, &l.b_v, &l.b_o, &l.b_gate, &l.b_in, &l.b_out})
       out.push_back(v);
   std::erase_if(out, [](const Vector* v) { return !v->present(); });
   return out;

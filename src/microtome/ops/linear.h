@@ -14,7 +14,8 @@ struct Linear {
     Compute compute = Compute::kF32;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int input, const Gradients& d) { return input == 0 && d.wants(1); }
 };
 
@@ -24,7 +25,8 @@ struct InputPerHeadLinear {
   static constexpr int kInputs = 3;
   using Params = Linear::Params;
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int input, const Gradients& d) { return input == 0 && d.wants(1); }
 };
 
@@ -33,7 +35,8 @@ struct OutputPerHeadLinear {
   static constexpr int kInputs = 2;
   using Params = Linear::Params;
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int input, const Gradients& d) { return input == 0 && d.wants(1); }
 };
 
@@ -46,7 +49,8 @@ struct Embedding {
     std::vector<int32_t> tokens;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 

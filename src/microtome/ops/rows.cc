@@ -7,9 +7,7 @@
 namespace microtome {
 namespace {
 
-NormShape norm_shape(const Norm::Params& p, const Tensor& x) {
-  return {x.numel() / x.size(-1), x.size(-1), p.center, p.eps};
-}
+NormShape norm_shape(const Norm::Params& p, const Tensor& x) { return {x.numel() / x.size(-1), x.size(-1), p.center, p.eps}; }
 
 Shape with_last(Shape shape, int64_t last) {
   shape.back() = last;
@@ -184,7 +182,8 @@ Tensor repeat_heads(const OpContext& ctx, const Tensor& x, int64_t heads) {
   float* out = y.f32();
   parallel_for(rows, 16, [&](int64_t r0, int64_t r1) {
     for (int64_t r = r0; r < r1; ++r)
-      for (int64_t h = 0; h < heads; ++h) std::memcpy(out + (r * heads + h) * d, in + r * d, static_cast<size_t>(d) * sizeof(float));
+      for (int64_t h = 0; h < heads; ++h)
+        std::memcpy(out + (r * heads + h) * d, in + r * d, static_cast<size_t>(d) * sizeof(float));
   });
   return y;
 }
@@ -213,7 +212,9 @@ void RepeatHeads::backward(const OpContext& ctx, const Params& p, const Inputs&,
   d.of(0) = sum_heads(ctx, dy, p.heads);
 }
 
-Tensor SumHeads::forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved*) { return sum_heads(ctx, in[0], p.heads); }
+Tensor SumHeads::forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved*) {
+  return sum_heads(ctx, in[0], p.heads);
+}
 void SumHeads::backward(const OpContext& ctx, const Params& p, const Inputs&, const Saved&, const Tensor& dy, Gradients& d) {
   d.of(0) = repeat_heads(ctx, dy, p.heads);
 }
@@ -223,7 +224,8 @@ Tensor EveryNthHead::forward(const OpContext& ctx, const Params& p, const Inputs
   Tensor y = Tensor::empty({rows, kept, d}, ctx.arena);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t h = 0; h < kept; ++h)
-      std::memcpy(y.f32() + (r * kept + h) * d, in[0].f32() + (r * p.heads + h * p.stride) * d, static_cast<size_t>(d) * sizeof(float));
+      std::memcpy(y.f32() + (r * kept + h) * d, in[0].f32() + (r * p.heads + h * p.stride) * d,
+                  static_cast<size_t>(d) * sizeof(float));
   return y;
 }
 

@@ -15,7 +15,8 @@ struct Norm {
     float eps = 1e-5f;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int input, const Gradients&) { return input < 2; }
 };
 
@@ -25,7 +26,8 @@ struct NormScale {
   static constexpr int kInputs = 1;
   using Params = Norm::Params;
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return true; }
 };
 // x [.., d], scale [.., 1] -> (x - mean) / scale.
@@ -33,7 +35,8 @@ struct NormNormalize {
   static constexpr int kInputs = 2;
   using Params = Norm::Params;
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return true; }
 };
 // n [.., d], gamma, beta (either may be absent) -> n * gamma + beta.
@@ -41,7 +44,8 @@ struct NormAffine {
   static constexpr int kInputs = 3;
   struct Params {};
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int input, const Gradients&) { return input < 2; }
 };
 
@@ -60,7 +64,8 @@ struct Rope {
     std::shared_ptr<const std::vector<int32_t>> positions;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 
@@ -71,7 +76,8 @@ struct Activate {
     Activation kind;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return true; }
 };
 
@@ -80,7 +86,8 @@ struct GatedActivate {
   static constexpr int kInputs = 2;
   using Params = Activate::Params;
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return true; }
 };
 
@@ -91,7 +98,8 @@ struct Add {
     float factor = 1;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 
@@ -103,7 +111,8 @@ struct GatherRows {
     int64_t rows = 0;  // of x
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 
@@ -114,7 +123,8 @@ struct RepeatHeads {
     int64_t heads = 1;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 
@@ -125,7 +135,8 @@ struct SumHeads {
     int64_t heads = 1;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 
@@ -136,7 +147,8 @@ struct EveryNthHead {
     int64_t heads = 1, stride = 1;
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
-  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy, Gradients& d);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
   static bool keeps(int, const Gradients&) { return false; }
 };
 

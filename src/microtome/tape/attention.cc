@@ -34,8 +34,8 @@ struct TaskRows {
   std::vector<QueryRow> rows;
   std::vector<int64_t> index;  // (row of the pass) * H + head
 
-  // `every_key`: all keys held, visible or not. After the scores invisible ones are -inf and then 0: they change no bit, unless an
-  // edit gave them a value.
+  // `every_key`: all keys held, visible or not. After the scores invisible ones are -inf and then 0: they change no bit, unless
+  // an edit gave them a value.
   TaskRows(const AttentionLayout& layout, const Task& t, const float* q, bool every_key = false) {
     const SequenceRows& s = layout.sequences[t.sequence];
     const int64_t g = layout.group();
@@ -112,8 +112,8 @@ Tensor zeros_like_rows(const OpContext& ctx, const AttentionLayout& layout, int6
   return Tensor::zeros({rows, heads, width}, ctx.arena);
 }
 
-void fused_backward(Tape* tape, const OpContext& ctx, const AttentionLayout& layout, const Tensor& q, const Tensor& dz, int q_node,
-                    int k_node, int v_node) {
+void fused_backward(Tape* tape, const OpContext& ctx, const AttentionLayout& layout, const Tensor& q, const Tensor& dz,
+                    int q_node, int k_node, int v_node) {
   const AttentionShape& shape = layout.shape;
   Tensor dq, dk, dv;
   if (q_node >= 0) dq = zeros_like_rows(ctx, layout, layout.n_heads, shape.d);
@@ -128,9 +128,9 @@ void fused_backward(Tape* tape, const OpContext& ctx, const AttentionLayout& lay
       const TaskRows rows(layout, task, q.f32());
       const auto dz_rows = rows.pointers(dz.f32(), shape.dv);
       const auto dq_rows = rows.pointers(dq.defined() ? dq.f32() : nullptr, shape.d);
-      ctx.kernels.attention_block_backward(shape, s.heads[kv_head].blocks(), rows.rows.data(), std::ssize(rows.rows), dz_rows.data(),
-                                           nullptr, dq.defined() ? dq_rows.data() : nullptr, blocks.dk(), blocks.dv(),
-                                           scratch.get());
+      ctx.kernels.attention_block_backward(shape, s.heads[kv_head].blocks(), rows.rows.data(), std::ssize(rows.rows),
+                                           dz_rows.data(), nullptr, dq.defined() ? dq_rows.data() : nullptr, blocks.dk(),
+                                           blocks.dv(), scratch.get());
     }
     BlockGradients::to_rows(layout, s, kv_head, blocks.k, dk);
     BlockGradients::to_rows(layout, s, kv_head, blocks.v, dv);
@@ -142,7 +142,8 @@ void fused_backward(Tape* tape, const OpContext& ctx, const AttentionLayout& lay
 
 }  // namespace
 
-Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k, const Value& v) {
+Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k,
+                      const Value& v) {
   const AttentionShape& shape = layout->shape;
   Tensor z = Tensor::empty({q.data.size(0), layout->n_heads, shape.dv}, ctx.arena);
   const auto tasks = forward_tasks(*layout);
@@ -154,7 +155,8 @@ Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
       const TaskRows rows(*layout, tasks[i], q.data.f32());
       const auto out = rows.pointers(z.f32(), shape.dv);
       const HeadKeys& keys = layout->sequences[tasks[i].sequence].heads[tasks[i].kv_head];
-      ctx.kernels.attention_block(shape, keys.blocks(), rows.rows.data(), std::ssize(rows.rows), out.data(), nullptr, scratch.get());
+      ctx.kernels.attention_block(shape, keys.blocks(), rows.rows.data(), std::ssize(rows.rows), out.data(), nullptr,
+                                  scratch.get());
     }
   });
   if (!tape || (q.node < 0 && k.node < 0 && v.node < 0)) return z;
@@ -192,7 +194,8 @@ void require_plain(const AttentionLayout& layout, int sequence) {
 
 }  // namespace
 
-Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& q, const Value& k) {
+Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& q,
+                       const Value& k) {
   require_plain(*layout, sequence);
   const SequenceRows& s = layout->sequences[sequence];
   const ScoreArray array{s.rows(), s.n_slots};
@@ -204,8 +207,8 @@ Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layo
                                  array.at(scores.f32(), head, 0), array.ld, scratch.get());
   });
   if (!tape || (q.node < 0 && k.node < 0)) return scores;
-  return tape->record(scores, [tape, ctx, layout, sequence, array, q = q.data, scores, nodes = std::array{q.node, k.node}](
-                                  const Tensor& dscores) {
+  return tape->record(scores, [tape, ctx, layout, sequence, array, q = q.data, scores,
+                               nodes = std::array{q.node, k.node}](const Tensor& dscores) {
     const SequenceRows& s = layout->sequences[sequence];
     Tensor dq = zeros_like_rows(ctx, *layout, layout->n_heads, layout->shape.d);
     Tensor dk = zeros_like_rows(ctx, *layout, layout->n_kv_heads, layout->shape.d);
@@ -242,9 +245,9 @@ Value attention_pattern(Tape* tape, const OpContext& ctx, AttentionLayoutPtr lay
     const SequenceRows& s = layout->sequences[sequence];
     Tensor dscores = Tensor::zeros(pattern.shape(), ctx.arena);
     for_each_head(*layout, sequence, nullptr, [&](int64_t, int64_t head, const TaskRows& rows, int64_t first) {
-      ctx.kernels.attention_softmax_backward(rows.rows.data() + first, s.rows(), array.at(const_cast<float*>(pattern.f32()), head, 0),
-                                             array.at(const_cast<float*>(dpattern.f32()), head, 0), array.ld,
-                                             array.at(dscores.f32(), head, 0));
+      ctx.kernels.attention_softmax_backward(
+          rows.rows.data() + first, s.rows(), array.at(const_cast<float*>(pattern.f32()), head, 0),
+          array.at(const_cast<float*>(dpattern.f32()), head, 0), array.ld, array.at(dscores.f32(), head, 0));
     });
     tape->add_gradient(node, dscores);
   });
@@ -260,12 +263,14 @@ Value attention_apply(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
     const ScoreArray array{s.rows(), s.n_slots};
     const Tensor& pattern = patterns[sequence].data;
     recorded = recorded || patterns[sequence].node >= 0;
-    for_each_head(*layout, static_cast<int>(sequence), nullptr, [&](int64_t kv_head, int64_t head, const TaskRows& rows, int64_t first) {
-      const auto scratch = scratch_for(ctx, *layout);
-      const auto out = rows.pointers(z.f32(), dv);
-      ctx.kernels.attention_apply(layout->shape, s.heads[kv_head].blocks(), rows.rows.data() + first, s.rows(),
-                                  array.at(const_cast<float*>(pattern.f32()), head, 0), array.ld, out.data() + first, scratch.get());
-    });
+    for_each_head(*layout, static_cast<int>(sequence), nullptr,
+                  [&](int64_t kv_head, int64_t head, const TaskRows& rows, int64_t first) {
+                    const auto scratch = scratch_for(ctx, *layout);
+                    const auto out = rows.pointers(z.f32(), dv);
+                    ctx.kernels.attention_apply(layout->shape, s.heads[kv_head].blocks(), rows.rows.data() + first, s.rows(),
+                                                array.at(const_cast<float*>(pattern.f32()), head, 0), array.ld,
+                                                out.data() + first, scratch.get());
+                  });
   }
   if (!tape || !recorded) return z;
   return tape->record(z, [tape, ctx, layout, patterns, v_node = v.node](const Tensor& dz) {

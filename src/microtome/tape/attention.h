@@ -24,11 +24,11 @@ struct HeadKeys {
 // The rows of one sequence: [row_begin, row_end) of the pass.
 struct SequenceRows {
   int64_t row_begin = 0, row_end = 0;
-  std::vector<int32_t> own_slot;                // where row i's own key lies
-  std::vector<int32_t> begin, end;              // visible logical keys of row i: [begin, end)
-  std::vector<std::vector<int32_t>> slots;      // per row: logical key -> slot; empty: the same
-  std::vector<HeadKeys> heads;                  // per key/value head
-  int64_t n_slots = 0;                          // keys held, this pass's included
+  std::vector<int32_t> own_slot;            // where row i's own key lies
+  std::vector<int32_t> begin, end;          // visible logical keys of row i: [begin, end)
+  std::vector<std::vector<int32_t>> slots;  // per row: logical key -> slot; empty: the same
+  std::vector<HeadKeys> heads;              // per key/value head
+  int64_t n_slots = 0;                      // keys held, this pass's included
 
   int64_t rows() const { return row_end - row_begin; }
 };
@@ -44,7 +44,8 @@ struct AttentionLayout {
 using AttentionLayoutPtr = std::shared_ptr<const AttentionLayout>;
 
 // -> z [rows, H, dv].
-Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k, const Value& v);
+Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k,
+                      const Value& v);
 
 // One sequence's scores [H, rows, n_slots], -inf where not visible. Sequences with slot lists are refused (Unsupported).
 Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& q, const Value& k);

@@ -54,8 +54,8 @@ class Tensor {
   // Width of a row when all but the first dimension are taken together.
   int64_t row_size() const { return shape_.empty() || shape_[0] == 0 ? 0 : numel_ / shape_[0]; }
 
-  Tensor view(Shape shape) const;                    // same number of elements
-  Tensor slice(int64_t begin, int64_t end) const;    // of the first dimension
+  Tensor view(Shape shape) const;                  // same number of elements
+  Tensor slice(int64_t begin, int64_t end) const;  // of the first dimension
   Tensor clone(Arena& arena = Arena::global()) const;
 
   // True if no other handle shares the memory: it may be written in place.

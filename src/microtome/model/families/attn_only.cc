@@ -29,18 +29,23 @@ Config configure(const Checkpoint& checkpoint) {
   if (norm == "LN") c.norm = NormKind::kLayerNorm;
   else if (norm == "LNPre") c.norm = NormKind::kLayerNormPre;
   else if (norm.empty()) c.norm = NormKind::kNone;
-  else throw Error(ErrorKind::kUnsupported, "config.json: normalization \"{}\" is not supported; known are LN, LNPre, null", printable(norm));
+  else
+    throw Error(ErrorKind::kUnsupported, "config.json: normalization \"{}\" is not supported; known are LN, LNPre, null",
+                printable(norm));
   const std::string positions = r.text("positions", "standard");
   if (positions == "standard") c.positions = PositionKind::kLearned;
   else if (positions == "shortformer") c.positions = PositionKind::kShortformer;
   else if (positions == "rotary") c.positions = PositionKind::kRotary;
-  else throw Error(ErrorKind::kUnsupported, "config.json: positions \"{}\" is not supported; known are standard, shortformer, rotary", printable(positions));
+  else
+    throw Error(ErrorKind::kUnsupported,
+                "config.json: positions \"{}\" is not supported; known are standard, shortformer, rotary", printable(positions));
   if (c.positions == PositionKind::kRotary) {
     c.rotary = r.integer("rotary_dim", c.d_head);
     c.rope_theta = r.number("rope_theta", 10000);
     c.rope_adjacent = r.boolean("rotary_adjacent_pairs", false);
   }
-  c.attention_scale = static_cast<float>(1.0 / r.number("attn_scale", std::sqrt(static_cast<double>(std::max<int64_t>(1, c.d_head)))));
+  c.attention_scale =
+      static_cast<float>(1.0 / r.number("attn_scale", std::sqrt(static_cast<double>(std::max<int64_t>(1, c.d_head)))));
   return c;
 }
 
@@ -55,7 +60,8 @@ void bind(const Checkpoint& checkpoint, const Config& c, Weights& w) {
   declare(w, w.embed, d, c.vocab, linear_slot("embed.W_E", c.vocab, d));
   declare(w, w.unembed, d, c.vocab, conv1d_slot("unembed.W_U", d, c.vocab, 0, c.vocab));
   if (has("unembed.b_U")) declare(w, w.b_unembed, vector_slot("unembed.b_U", c.vocab));
-  if (c.positions != PositionKind::kRotary) declare(w, w.positions, {"pos_embed.W_pos", {c.context, d}, 0, 0, {{c.context * d, 1}}});
+  if (c.positions != PositionKind::kRotary)
+    declare(w, w.positions, {"pos_embed.W_pos", {c.context, d}, 0, 0, {{c.context * d, 1}}});
   norm(w.final_norm, "ln_final");
   for (int64_t i = 0; i < c.n_layers; ++i) {
     LayerWeights& l = w.layers[i];

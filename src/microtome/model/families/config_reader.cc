@@ -1,8 +1,7 @@
 #include "microtome/model/families/config_reader.h"
 
-#include <nlohmann/json.hpp>
-
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "microtome/base/error.h"
 #include "microtome/model/config.h"
@@ -10,7 +9,8 @@
 namespace microtome {
 
 std::string architecture_of(const Checkpoint& checkpoint) {
-  if (checkpoint.format() == CheckpointFormat::kGguf) return std::string(checkpoint.metadata().string("general.architecture").value_or(""));
+  if (checkpoint.format() == CheckpointFormat::kGguf)
+    return std::string(checkpoint.metadata().string("general.architecture").value_or(""));
   const ConfigReader reader(checkpoint.config());
   return reader.text("model_type", "");
 }
@@ -42,7 +42,8 @@ int64_t ConfigReader::integer(std::string_view key, int64_t fallback) const { re
 
 double ConfigReader::number(std::string_view key) const {
   const Json& v = need(key);
-  if (!v.is_number()) throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected a number", where_, key, printable(dump_json(v)));
+  if (!v.is_number())
+    throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected a number", where_, key, printable(dump_json(v)));
   return v.get<double>();
 }
 
@@ -51,21 +52,24 @@ double ConfigReader::number(std::string_view key, double fallback) const { retur
 bool ConfigReader::boolean(std::string_view key, bool fallback) const {
   const Json* v = find(key);
   if (!v) return fallback;
-  if (!v->is_boolean()) throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected true or false", where_, key, printable(dump_json(*v)));
+  if (!v->is_boolean())
+    throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected true or false", where_, key, printable(dump_json(*v)));
   return v->get<bool>();
 }
 
 std::string ConfigReader::text(std::string_view key, std::string_view fallback) const {
   const Json* v = find(key);
   if (!v) return std::string(fallback);
-  if (!v->is_string()) throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected a string", where_, key, printable(dump_json(*v)));
+  if (!v->is_string())
+    throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected a string", where_, key, printable(dump_json(*v)));
   return v->get<std::string>();
 }
 
 ConfigReader ConfigReader::object(std::string_view key) const {
   static const Json empty = Json::object();
   const Json* v = find(key);
-  if (v && !v->is_object()) throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected an object", where_, key, printable(dump_json(*v)));
+  if (v && !v->is_object())
+    throw Error(ErrorKind::kCorrupt, "{}: \"{}\" is {}, expected an object", where_, key, printable(dump_json(*v)));
   return ConfigReader(v ? *v : empty, fmt::format("{}: {}", where_, key));
 }
 
@@ -88,9 +92,11 @@ void read_rope(const ConfigReader& reader, Config& config, std::string_view olde
     s.high_frequency = scaling.number("high_freq_factor");
     s.original_context = scaling.integer("original_max_position_embeddings");
     if (!(s.high_frequency > s.low_frequency) || s.original_context < 1)
-      throw Error(ErrorKind::kCorrupt, "config.json: rope scaling: high_freq_factor must be above low_freq_factor, the original context positive");
+      throw Error(ErrorKind::kCorrupt,
+                  "config.json: rope scaling: high_freq_factor must be above low_freq_factor, the original context positive");
   } else {
-    throw Error(ErrorKind::kUnsupported, "config.json: rope scaling \"{}\" is not supported; known are default, linear, llama3", printable(kind));
+    throw Error(ErrorKind::kUnsupported, "config.json: rope scaling \"{}\" is not supported; known are default, linear, llama3",
+                printable(kind));
   }
   if (!(s.factor > 0 && s.factor < 1e6)) throw Error(ErrorKind::kCorrupt, "config.json: rope scaling: factor is {}", s.factor);
 }
@@ -100,7 +106,8 @@ Activation read_activation(const std::string& name) {
   if (name == "relu") return Activation::kRelu;
   if (name == "gelu") return Activation::kGelu;
   if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast") return Activation::kGeluTanh;
-  throw Error(ErrorKind::kUnsupported, "config.json: activation \"{}\" is not supported; known are silu, relu, gelu, gelu_new", printable(name));
+  throw Error(ErrorKind::kUnsupported, "config.json: activation \"{}\" is not supported; known are silu, relu, gelu, gelu_new",
+              printable(name));
 }
 
 }  // namespace microtome

@@ -29,7 +29,8 @@ Config configure(const Checkpoint& checkpoint) {
   c.eps = static_cast<float>(r.number("layer_norm_epsilon", 1e-5));
   c.activation = read_activation(r.text("activation_function", "gelu_new"));
   c.tied = r.boolean("tie_word_embeddings", true);
-  c.attention_scale = r.boolean("scale_attn_weights", true) ? static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.d_head))) : 1.0f;
+  c.attention_scale =
+      r.boolean("scale_attn_weights", true) ? static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.d_head))) : 1.0f;
   if (r.boolean("scale_attn_by_inverse_layer_idx", false))
     throw Error(ErrorKind::kUnsupported, "config.json: scale_attn_by_inverse_layer_idx is not supported");
   return c;
@@ -52,7 +53,8 @@ void bind(const Checkpoint& checkpoint, const Config& c, Weights& w) {
       declare(w, n.gamma, vector_slot(p + name + ".weight", d));
       declare(w, n.beta, vector_slot(p + name + ".bias", d));
     };
-    const auto part = [&](Matrix& matrix, Vector& bias, const std::string& name, int64_t in, int64_t total, int64_t begin, int64_t width) {
+    const auto part = [&](Matrix& matrix, Vector& bias, const std::string& name, int64_t in, int64_t total, int64_t begin,
+                          int64_t width) {
       declare(w, matrix, in, width, conv1d_slot(p + name + ".weight", in, total, begin, width));
       declare(w, bias, vector_slot(p + name + ".bias", width, begin, total));
     };

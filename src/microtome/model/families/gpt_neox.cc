@@ -22,7 +22,8 @@ Config configure(const Checkpoint& checkpoint) {
   c.d_model = r.integer("hidden_size");
   c.n_heads = c.n_kv_heads = r.integer("num_attention_heads");
   if (c.n_heads < 1 || c.d_model % c.n_heads != 0)
-    throw Error(ErrorKind::kCorrupt, "config.json: hidden_size {} is not a multiple of num_attention_heads {}", c.d_model, c.n_heads);
+    throw Error(ErrorKind::kCorrupt, "config.json: hidden_size {} is not a multiple of num_attention_heads {}", c.d_model,
+                c.n_heads);
   c.d_head = c.d_model / c.n_heads;
   c.d_mlp = r.integer("intermediate_size");
   c.vocab = r.integer("vocab_size");
@@ -33,7 +34,8 @@ Config configure(const Checkpoint& checkpoint) {
   c.tied = r.boolean("tie_word_embeddings", false);
   c.attention_scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.d_head)));
   read_rope(r, c, "rotary_emb_base", 10000);
-  const double share = r.object("rope_parameters").number("partial_rotary_factor", r.number("partial_rotary_factor", r.number("rotary_pct", 0.25)));
+  const double share = r.object("rope_parameters")
+                           .number("partial_rotary_factor", r.number("partial_rotary_factor", r.number("rotary_pct", 0.25)));
   c.rotary = static_cast<int64_t>(static_cast<double>(c.d_head) * share);
   return c;
 }
@@ -43,7 +45,8 @@ void bind(const Checkpoint& checkpoint, const Config& c, Weights& w) {
   const auto has = [&](const std::string& name) { return checkpoint.find(name) != nullptr; };
   declare(w, w.embed, d, c.vocab, linear_slot("gpt_neox.embed_in.weight", c.vocab, d));
   if (c.tied) w.unembed = w.embed;
-  else declare(w, w.unembed, d, c.vocab, linear_slot(has("embed_out.weight") ? "embed_out.weight" : "lm_head.weight", c.vocab, d));
+  else
+    declare(w, w.unembed, d, c.vocab, linear_slot(has("embed_out.weight") ? "embed_out.weight" : "lm_head.weight", c.vocab, d));
   declare(w, w.final_norm.gamma, vector_slot("gpt_neox.final_layer_norm.weight", d));
   declare(w, w.final_norm.beta, vector_slot("gpt_neox.final_layer_norm.bias", d));
   for (int64_t i = 0; i < c.n_layers; ++i) {

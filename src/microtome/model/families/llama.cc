@@ -68,11 +68,13 @@ Config configure_gguf(const Checkpoint& checkpoint) {
     c.rope_scaling.kind = RopeScaling::Kind::kLinear;
     c.rope_scaling.factor = m.f64("llama.rope.scaling.factor").value_or(1);
   } else if (scaling && *scaling != "none") {
-    throw Error(ErrorKind::kUnsupported, "gguf: rope scaling \"{}\" is not supported; known are none, linear", printable(*scaling));
+    throw Error(ErrorKind::kUnsupported, "gguf: rope scaling \"{}\" is not supported; known are none, linear",
+                printable(*scaling));
   }
   if (const CheckpointTensor* t = checkpoint.find("rope_freqs.weight")) {
     if (t->dtype != DType::kF32 || t->shape != Shape{c.rotary / 2})
-      throw Error(ErrorKind::kCorrupt, "gguf: tensor \"rope_freqs.weight\" is {} {}, expected F32 [{}]", dtype_name(t->dtype), to_string(t->shape), c.rotary / 2);
+      throw Error(ErrorKind::kCorrupt, "gguf: tensor \"rope_freqs.weight\" is {} {}, expected F32 [{}]", dtype_name(t->dtype),
+                  to_string(t->shape), c.rotary / 2);
     c.rope_divisors.resize(c.rotary / 2);
     widen(t->dtype, t->data.data(), c.rotary / 2, c.rope_divisors.data());
   }
@@ -86,7 +88,8 @@ Config configure(const Checkpoint& checkpoint) {
 
 // llama.cpp stores the rows of q and k for interleaved pairs: row 2 i + half of a head is Hugging Face's row half * K/2 + i.
 Slot permuted_slot(std::string tensor, int64_t heads, int64_t d_head, int64_t in) {
-  return {std::move(tensor), {heads * d_head, in}, 0, 1, {{heads, d_head * in}, {2, in}, {d_head / 2, 2 * in}}, {{heads * d_head, in}}};
+  return {std::move(tensor),     {heads * d_head, in}, 0, 1, {{heads, d_head * in}, {2, in}, {d_head / 2, 2 * in}},
+          {{heads * d_head, in}}};
 }
 Slot permuted_vector(std::string tensor, int64_t heads, int64_t d_head) {
   return {std::move(tensor), {heads * d_head}, 0, 0, {{heads, d_head}, {2, 1}, {d_head / 2, 2}}, {{heads * d_head, 1}}};

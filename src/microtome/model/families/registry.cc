@@ -16,7 +16,8 @@ const Family& family_of(const Checkpoint& checkpoint) {
   for (const Family* family : families()) known += std::string(known.empty() ? "" : ", ") + family->name;
   const std::string found = architecture_of(checkpoint);
   throw Error(ErrorKind::kUnsupported, "{}: {}; known are {}", printable(checkpoint.path().string(), 200),
-              found.empty() ? "the file names no model architecture" : fmt::format("the architecture \"{}\" is not supported", printable(found)),
+              found.empty() ? "the file names no model architecture"
+                            : fmt::format("the architecture \"{}\" is not supported", printable(found)),
               known);
 }
 
