@@ -32,6 +32,16 @@ std::vector<std::vector<int32_t>> encode_input(const Context& context, const Inp
   const int given = input.prompt.has_value() + !input.prompts.empty() + !input.tokens.empty();
   if (given == 0) throw FieldError("prompt", "no input: give a prompt, a file, or token ids");
   if (given > 1) throw FieldError("prompt", "several inputs: give one of prompt, file, prompts, tokens");
+  // No token is that long: such a text is too long for the model without being cut into tokens first.
+  constexpr size_t kMostBytesPerToken = 1024;
+  const size_t most_bytes = static_cast<size_t>(context.model->config().context) * kMostBytesPerToken;
+  const auto check_bytes = [&](const std::string& text) {
+    if (text.size() > most_bytes)
+      throw FieldError("prompt", fmt::format("the prompt has {} bytes, more than {} tokens can be; shorten it", text.size(),
+                                             context.model->config().context));
+  };
+  if (input.prompt) check_bytes(*input.prompt);
+  for (const std::string& p : input.prompts) check_bytes(p);
   std::vector<std::vector<int32_t>> out;
   if (input.prompt) out.push_back(encode_text(context, *input.prompt, input.bos, input.chat));
   for (const std::string& p : input.prompts) out.push_back(encode_text(context, p, input.bos, input.chat));
@@ -157,6 +167,8 @@ InputOptions Fields::input() {
       throw FieldError(file, fmt::format("\"{}\" names a file, which a request must not; send \"prompt\" or \"tokens\"", file));
   in.prompt = text("prompt");
   in.prompts = texts("prompts");
+  if (in.prompts.size() > 1024)
+    throw FieldError("prompts", fmt::format("\"prompts\" holds {} prompts, at most 1024 in one request", in.prompts.size()));
   if (const Json* tokens = find("tokens")) {
     if (!tokens->is_array()) throw FieldError("tokens", "\"tokens\" is not a list");
     const bool batch = !tokens->empty() && tokens->at(0).is_array();
