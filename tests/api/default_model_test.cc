@@ -88,7 +88,9 @@ TEST_F(DefaultModel, the_lens_matches_at_every_layer) {
           EXPECT_NEAR(cell.top[k].logprob, want, 5e-4 * std::max(1.0, std::abs(want)))
               << prompt << " point " << p << " position " << i;
         }
-        if (top_logprob[at * 10] - top_logprob[at * 10 + 1] > 1e-2f) EXPECT_EQ(cell.top[0].id, top[at * 10]);
+        if (top_logprob[at * 10] - top_logprob[at * 10 + 1] > 1e-2f) {
+          EXPECT_EQ(cell.top[0].id, top[at * 10]);
+        }
       }
   }
 }
@@ -118,6 +120,21 @@ TEST_F(DefaultModel, greedy_text_matches_with_and_without_a_cache) {
 }
 
 TEST_F(DefaultModel, the_start_page_s_experiment_flips_the_answer_and_its_control_does_not) {
+  const Json page = parse_json(read_file(fs::path(MICROTOME_TEST_DATA) / "../web/src/experiment.json"), "experiment.json");
+  const api::Context context{model_, "smollm2-135m"};
+  const auto answer = [&](const char* edit) {
+    api::RunOptions o;
+    o.input.prompt = page.at("prompt").get<std::string>();
+    o.max_tokens = 1;
+    if (edit) o.edits = {api::edit_from_json(page.at(edit))};
+    return Json(api::run(context, o)[0].at("text"));
+  };
+  EXPECT_EQ(answer(nullptr), page.at("answer"));
+  EXPECT_EQ(answer("edit"), page.at("flippedAnswer"));
+  EXPECT_EQ(answer("control"), page.at("answer"));
+}
+
+TEST_F(DefaultModel, two_heads_carry_the_answer_and_two_others_do_not) {
   const api::Context context{model_, "smollm2-135m"};
   const auto answer = [&](const char* heads) {
     api::RunOptions o;

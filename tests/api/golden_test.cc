@@ -85,7 +85,9 @@ TEST_P(Golden, a_gradient_has_its_site_s_shape_whichever_sites_are_asked_for) {
     api::TraceOptions o = all_of(golden, {site_name(site)});
     o.param_grad = false;
     for (const api::NamedArray& a : api::trace(context, o))
-      if (a.name.starts_with("grad.")) EXPECT_EQ(a.data.shape(), golden.read(a.name).shape) << a.name;
+      if (a.name.starts_with("grad.")) {
+        EXPECT_EQ(a.data.shape(), golden.read(a.name).shape) << a.name;
+      }
   }
 }
 

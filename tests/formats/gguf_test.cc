@@ -220,7 +220,7 @@ TEST(Gguf, writer_refuses_what_it_cannot_store) {
 
 // Found where `microtome pull smollm2-135m` puts it.
 TEST(Gguf, default_model_has_the_tensors_it_is_known_for) {
-  const auto path = data_home() / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  const auto path = data_home() / "models" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "the default model is not there: microtome pull smollm2-135m";
   const Checkpoint c = open_checkpoint(path);
   std::map<std::string, int> counts;
