@@ -187,6 +187,34 @@ TEST(Attention, values_may_be_wider_or_narrower_than_keys) {
   }
 }
 
+TEST(LogitColumns, chosen_columns_have_the_bits_and_gradients_of_the_whole) {
+  for (const char* name : {"llama_gqa_tied", "attn_only_ln"}) {
+    const auto model = golden_model(name);
+    Batch batch;
+    batch.add_sequence(random_tokens(*model, 9, 7));
+    const std::vector<int32_t> columns{70, 3, 11};
+    Tensor gradients[2], logits[2];
+    for (const bool chosen : {false, true}) {
+      Plan plan;
+      plan.logit_rows = LogitRows::kAll;
+      if (chosen) plan.logit_columns = columns;
+      plan.gradient({SiteKind::kResidPre, 0}, [&](const SiteValue& v) { gradients[chosen] = v.data.clone(); });
+      Tape tape(model->context());
+      const Forward f = forward(*model, {.batch = batch, .plan = &plan, .tape = &tape});
+      logits[chosen] = f.logits.data.clone();
+      // d/dx of the sum of the chosen logits.
+      Tensor seed = Tensor::zeros(f.logits.data.shape());
+      for (int64_t r = 0; r < 9; ++r)
+        for (int64_t i = 0; i < 3; ++i) seed.f32()[r * seed.size(1) + (chosen ? i : columns[i])] = 1;
+      tape.backward(f.logits, seed);
+    }
+    for (int64_t r = 0; r < 9; ++r)
+      for (int64_t i = 0; i < 3; ++i)
+        EXPECT_EQ(logits[1].f32()[r * 3 + i], logits[0].f32()[r * logits[0].size(1) + columns[i]]) << name;
+    for (int64_t i = 0; i < gradients[0].numel(); ++i) EXPECT_NEAR(gradients[1].f32()[i], gradients[0].f32()[i], 1e-5) << name;
+  }
+}
+
 TEST(EmptyPlan, asks_the_system_for_no_memory_once_warm) {
   const auto model = golden_model("llama_gqa_tied");
   Batch batch;

@@ -232,6 +232,9 @@ class Pass {
 
   std::vector<int32_t> wanted_rows() const {
     const Plan& plan = plan_.plan();
+    for (const int32_t c : plan.logit_columns)
+      if (c < 0 || c >= config_.vocab)
+        throw Error(ErrorKind::kInvalidArgument, "logit column {} is outside of the vocabulary of {}", c, config_.vocab);
     std::vector<int32_t> rows;
     if (plan.logit_rows == LogitRows::kChosen) return plan.chosen_rows;
     if (plan.logit_rows == LogitRows::kAll)
@@ -265,6 +268,14 @@ class Pass {
     x = site(SiteKind::kUnembedIn, -1, x);
     if (out.logit_rows.empty() && !logits_seen) return out;
     if (norm_seen && !logits_seen) x = gather(x, out.logit_rows);
+    const std::vector<int32_t>& columns = plan_.plan().logit_columns;
+    if (!columns.empty()) {
+      if (logits_seen)
+        throw Error(ErrorKind::kInvalidArgument, "the plan looks at the logits and asks for some of their columns only");
+      out.logits =
+          call<ColumnsLinear>(tape_, ctx_, {w.unembed.view, model_.compute(), columns}, x, leaf(w.unembed), leaf(w.b_unembed));
+      return out;
+    }
     x = linear(x, w.unembed, w.b_unembed);
     x = site(SiteKind::kLogits, -1, site(SiteKind::kUnembedOut, -1, x));
     out.logits = logits_seen && !out.logit_rows.empty() ? gather(x, out.logit_rows) : x;

@@ -97,7 +97,7 @@ struct ForwardInput {
 };
 
 struct Forward {
-  Value logits;                     // [logit_rows, V]; undefined if none are wanted
+  Value logits;                     // [logit_rows, V or the plan's columns]; undefined if none are wanted
   std::vector<int32_t> logit_rows;  // rows of the pass
   Value residual;                   // the stream after the last block that ran, [rows, D]
 };

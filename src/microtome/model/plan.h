@@ -84,6 +84,8 @@ class Plan {
   // Rows (of the pass) whose logits are wanted: all, each sequence's last (the default), none, or these.
   LogitRows logit_rows = LogitRows::kLast;
   std::vector<int32_t> chosen_rows;
+  // Only these columns of the vocabulary, in this order; empty: all. Not together with reads or edits of the logits themselves.
+  std::vector<int32_t> logit_columns;
 
   // No block after this one runs, and no logits are made; -1: all run.
   int stop_after_layer = -1;

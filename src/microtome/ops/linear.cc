@@ -174,6 +174,59 @@ void OutputPerHeadLinear::backward(const OpContext& ctx, const Params& p, const 
   }
 }
 
+namespace {
+
+// The chosen columns of W as a packed matrix of their own.
+Tensor pack_chosen(const OpContext& ctx, const PackedView& w, const std::vector<int32_t>& columns, PackedView& view) {
+  const int64_t n = std::ssize(columns);
+  Tensor plain = Tensor::empty({n, w.k}, ctx.arena);
+  for (int64_t i = 0; i < n; ++i) ctx.kernels.unpack(w, columns[i], columns[i] + 1, 1, w.k, plain.f32() + i * w.k);
+  const PackedFormat format = w.format == PackedFormat::kBF16 ? PackedFormat::kBF16 : PackedFormat::kF32;
+  Tensor packed = Tensor::empty({packed_bytes(format, w.k, n)}, ctx.arena, DType::kU8);
+  std::byte* data = reinterpret_cast<std::byte*>(packed.u8());
+  pack_plain(format, plain.f32(), w.k, n, 1, w.k, data);
+  view = {format, w.k, n, data};
+  return packed;
+}
+
+}  // namespace
+
+Tensor ColumnsLinear::forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved*) {
+  const int64_t rows = in[0].numel() / p.w.k, n = std::ssize(p.columns);
+  PackedView view;
+  const Tensor packed = pack_chosen(ctx, p.w, p.columns, view);
+  Tensor y = Tensor::empty({rows, n}, ctx.arena);
+  if (rows == 0) return y;
+  ctx.kernels.gemm(in[0].f32(), rows, view, y.f32(), p.compute);
+  if (in[2].defined()) {
+    Tensor bias = Tensor::empty({n}, ctx.arena);
+    for (int64_t i = 0; i < n; ++i) bias.f32()[i] = in[2].f32()[p.columns[i]];
+    ctx.kernels.add_bias(rows, n, y.f32(), bias.f32(), y.f32());
+  }
+  return y;
+}
+
+void ColumnsLinear::backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved&, const Tensor& dy,
+                             Gradients& d) {
+  const int64_t rows = dy.size(0), n = std::ssize(p.columns);
+  if (d.wants(0)) {
+    PackedView view;
+    const Tensor packed = pack_chosen(ctx, p.w, p.columns, view);
+    d.of(0) = times_transposed(ctx, view, dy.f32(), rows);
+  }
+  if (d.wants(1)) {
+    const Tensor part = outer(ctx, in[0].f32(), dy.f32(), rows, p.w.k, n);
+    d.of(1) = Tensor::zeros({p.w.k, p.w.n}, ctx.arena);
+    for (int64_t k = 0; k < p.w.k; ++k)
+      for (int64_t i = 0; i < n; ++i) d.of(1).f32()[k * p.w.n + p.columns[i]] += part.f32()[k * n + i];
+  }
+  if (d.wants(2)) {
+    const Tensor part = bias_gradient(ctx, dy, n);
+    d.of(2) = Tensor::zeros({p.w.n}, ctx.arena);
+    for (int64_t i = 0; i < n; ++i) d.of(2).f32()[p.columns[i]] += part.f32()[i];
+  }
+}
+
 Tensor Embedding::forward(const OpContext& ctx, const Params& p, const Inputs&, Saved*) {
   const int64_t rows = static_cast<int64_t>(p.tokens.size());
   Tensor y = Tensor::empty({rows, p.w.k}, ctx.arena);

@@ -40,6 +40,20 @@ struct OutputPerHeadLinear {
   static bool keeps(int input, const Gradients& d) { return input == 0 && d.wants(1); }
 };
 
+// Chosen columns of a product: x [rows, K], W [K, N], b [N] or absent -> [rows, columns], the bits that Linear gives them.
+struct ColumnsLinear {
+  static constexpr int kInputs = 3;
+  struct Params {
+    PackedView w;
+    Compute compute = Compute::kF32;
+    std::vector<int32_t> columns;
+  };
+  static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
+  static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
+                       Gradients& d);
+  static bool keeps(int input, const Gradients& d) { return input == 0 && d.wants(1); }
+};
+
 // Rows of an embedding. W [K, V] packed (a token's embedding is a column, so that a tied matrix serves as W_U too):
 // token ids -> [rows, K]. Input 0 stands for W; its gradient is plain [K, V].
 struct Embedding {
