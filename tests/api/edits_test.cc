@@ -58,6 +58,16 @@ TEST_F(SmallVocabulary, values_of_a_site_without_heads_fit_where_each_head_has_i
   EXPECT_NO_THROW(api::trace(context_, o));
 }
 
+TEST_F(SmallVocabulary, an_edit_beyond_the_run_s_positions_is_refused) {
+  api::TraceOptions o;
+  o.input.tokens = {{5, 6}, {7}};
+  o.sites = {"logits"};
+  o.edits = {edit_at(1)};
+  EXPECT_NO_THROW(api::trace(context_, o));
+  o.edits = {edit_at(2)};
+  EXPECT_THROW(api::trace(context_, o), api::FieldError);
+}
+
 TEST_F(SmallVocabulary, one_edit_takes_many_sites_from_another_prompt) {
   const std::string text = context_.model->need_tokenizer().token_text(70);
   const auto logits = [&](const std::vector<std::string>& sites) {

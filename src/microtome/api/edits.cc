@@ -234,9 +234,13 @@ Tensor source_value(const EditOptions& edit, const Site& site, int64_t n, const 
 
 }  // namespace
 
-void add_edits(const Context& context, const std::vector<EditOptions>& edits, const InputOptions& input, Plan& plan) {
+void add_edits(const Context& context, const std::vector<EditOptions>& edits, const InputOptions& input, Plan& plan,
+               int64_t positions) {
   const Config& config = context.model->config();
   for (const EditOptions& e : edits) {
+    if (e.where.pos && e.where.pos->begin >= positions)
+      bad(fmt::format("pos {} is beyond the {} position{} of this run", e.where.pos->begin, positions,
+                      positions == 1 ? "" : "s"));
     std::vector<int32_t> source;
     if (e.from) {
       source = encode_text(context, *e.from, input.bos, input.chat);

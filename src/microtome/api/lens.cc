@@ -86,7 +86,7 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
   std::vector<Json> results;
   for (const auto& ids : prompts) {
     Plan plan;
-    add_edits(context, options.edits, options.input, plan);
+    add_edits(context, options.edits, options.input, plan, longest_of(prompts));
     Batch batch;
     batch.add_sequence(ids);
     LensOptions lens_options{

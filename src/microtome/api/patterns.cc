@@ -70,7 +70,7 @@ Json patterns(const Context& context, const PatternsOptions& options) {
   for (const int64_t l : layers)
     if (l < 0 || l >= c.n_layers) throw FieldError("layers", fmt::format("layer {} is outside of 0:{}", l, c.n_layers));
   Plan plan;
-  add_edits(context, options.edits, options.input, plan);
+  add_edits(context, options.edits, options.input, plan, std::ssize(prompts[0]));
   Capture capture(1);
   const int64_t n = std::ssize(prompts[0]);
   std::vector<uint8_t> bytes;

@@ -70,7 +70,7 @@ Json perplexity(const Context& context, const PerplexityOptions& options) {
     for (int64_t begin = 0; begin + 1 < n && done < n; begin += stride) {
       const int64_t end = std::min(n, begin + window);
       Plan plan;
-      add_edits(context, options.edits, options.input, plan);
+      add_edits(context, options.edits, options.input, plan, window);
       const auto losses = window_losses(context, std::span(ids).subspan(begin, end - begin), plan);
       for (int64_t t = std::max(done, begin + 1); t < end; ++t) {
         const int64_t at = t - begin - 1;

@@ -57,6 +57,12 @@ std::vector<std::vector<int32_t>> encode_input(const Context& context, const Inp
   return out;
 }
 
+int64_t longest_of(const std::vector<std::vector<int32_t>>& prompts) {
+  int64_t longest = 0;
+  for (const auto& p : prompts) longest = std::max<int64_t>(longest, std::ssize(p));
+  return longest;
+}
+
 std::string token_text(const Model& model, int32_t id) {
   const Tokenizer* tokenizer = model.tokenizer();
   if (!tokenizer || id < 0 || id >= tokenizer->vocab_size()) return fmt::format("#{}", id);

@@ -38,6 +38,9 @@ std::vector<std::vector<int32_t>> encode_input(const Context& context, const Inp
 // One text, as encode_input treats each.
 std::vector<int32_t> encode_text(const Context& context, const std::string& text, std::optional<bool> bos, bool chat);
 
+// Tokens of the longest.
+int64_t longest_of(const std::vector<std::vector<int32_t>>& prompts);
+
 // --- edits -----------------------------------------------------------------------------------------------------------------
 
 // SITE[,pos=..][,head=..][,neuron=..]=OP, before it is bound to a model.
@@ -58,8 +61,10 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
 // `from` a text[@pos]; pos, head, neuron are numbers, "A:B", or (pos) "gen".
 EditOptions edit_from_json(const Json& json);
 
-// Adds the edits to a plan, in order. Runs the prompts that `from` names.
-void add_edits(const Context& context, const std::vector<EditOptions>& edits, const InputOptions& input, Plan& plan);
+// Adds the edits to a plan, in order. Runs the prompts that `from` names. `positions`: how many the run can have, generated ones
+// included; an edit that begins beyond them is refused.
+void add_edits(const Context& context, const std::vector<EditOptions>& edits, const InputOptions& input, Plan& plan,
+               int64_t positions);
 
 // --- reading a JSON request ---------------------------------------------------------------------------------------------------
 

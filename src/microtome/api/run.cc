@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -86,7 +87,8 @@ std::vector<Json> run(const Context& context, const RunOptions& options, const s
   std::vector<Json> results;
   for (const auto& ids : prompts) {
     Plan plan;
-    add_edits(context, options.edits, options.input, plan);
+    add_edits(context, options.edits, options.input, plan,
+              longest_of(prompts) + std::min(options.max_tokens, model.config().context));
     Capture capture(1);
     for (const std::string& pattern : options.sites)
       for (const Site& site : match_sites(pattern, model.config())) capture.read(plan, site);

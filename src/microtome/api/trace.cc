@@ -69,7 +69,7 @@ std::vector<NamedArray> trace(const Context& context, const TraceOptions& option
     throw FieldError("sites", "no sites: name some, as in blocks.*.hook_resid_post (`microtome inspect` lists them)");
   const auto prompts = encode_input(context, options.input);
   Plan plan;
-  add_edits(context, options.edits, options.input, plan);
+  add_edits(context, options.edits, options.input, plan, longest_of(prompts));
   Capture capture(std::ssize(prompts));
   for (const Site& site : sites) {
     capture.read(plan, site);

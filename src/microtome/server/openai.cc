@@ -31,7 +31,7 @@ int64_t generate_choice(const Completion& c, const std::vector<int32_t>& prompt,
                         const Progress& progress, const OnPiece& on_piece) {
   const Model& model = *c.context.model;
   Plan plan;
-  api::add_edits(c.context, c.request.edits, {.tokens = c.prompts}, plan);
+  api::add_edits(c.context, c.request.edits, {.tokens = c.prompts}, plan, model.config().context);
   GenerateOptions options{.max_tokens = c.request.max_tokens.value_or(model.config().context),
                           .sampling = c.request.sampling,
                           .stop = c.request.stop,
