@@ -68,6 +68,32 @@ TEST_F(SmallVocabulary, an_edit_beyond_the_run_s_positions_is_refused) {
   EXPECT_THROW(api::trace(context_, o), api::FieldError);
 }
 
+TEST_F(SmallVocabulary, a_run_keeps_the_activations_of_prompt_and_every_generated_token) {
+  for (const bool use_cache : {true, false}) {
+    api::RunOptions o;
+    o.input.tokens = {{5, 6, 7}};
+    o.max_tokens = 4;
+    o.use_cache = use_cache;
+    o.sites = {"blocks.1.hook_resid_post", "blocks.0.attn.hook_pattern"};
+    std::vector<api::NamedArray> kept;
+    const Json result = api::run(context_, o, {}, &kept).at(0);
+    ASSERT_EQ(result.at("ids").size(), 4u);
+    ASSERT_EQ(kept.size(), 3u);
+    EXPECT_EQ(kept[0].data.shape(), (Shape{1, 7}));
+    // The same as a trace of the whole text.
+    api::TraceOptions t;
+    t.input.tokens = {{5, 6, 7}};
+    for (const Json& id : result.at("ids")) t.input.tokens[0].push_back(id.get<int32_t>());
+    t.sites = o.sites;
+    for (const api::NamedArray& a : api::trace(context_, t))
+      for (const api::NamedArray& b : kept) {
+        if (a.name != b.name || a.name == "tokens") continue;
+        ASSERT_EQ(a.data.shape(), b.data.shape()) << a.name;
+        for (int64_t i = 0; i < a.data.numel(); ++i) ASSERT_EQ(a.data.f32()[i], b.data.f32()[i]) << a.name;
+      }
+  }
+}
+
 TEST_F(SmallVocabulary, one_edit_takes_many_sites_from_another_prompt) {
   const std::string text = context_.model->need_tokenizer().token_text(70);
   const auto logits = [&](const std::vector<std::string>& sites) {

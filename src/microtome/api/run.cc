@@ -98,6 +98,7 @@ std::vector<Json> run(const Context& context, const RunOptions& options, const s
                                            .sampling = options.sampling,
                                            .stop = options.stop,
                                            .use_cache = options.use_cache,
+                                           .run_last_token = activations != nullptr,
                                            .progress = context.progress};
     const Generated g = generate(model, ids, plan, generate_options, [&](const Step& s) {
       if (!on_token) return true;

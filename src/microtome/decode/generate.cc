@@ -136,6 +136,12 @@ Generated generate(const Model& model, const std::vector<int32_t>& prompt, Plan&
     }
   }
   out.decode_s = now_s() - decode_start;
+  if (options.run_last_token && !out.ids.empty()) {
+    Batch batch;
+    if (options.use_cache) batch.add_sequence({&all.back(), 1}, &cache, std::ssize(all) - 1, n);
+    else batch.add_sequence(all, nullptr, 0, n);
+    last_logits(model, batch, plan, options.progress);
+  }
   return out;
 }
 

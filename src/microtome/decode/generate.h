@@ -27,6 +27,8 @@ struct GenerateOptions {
   bool stop_at_end_of_turn = true;
   bool use_cache = true;        // false: every step runs the whole sequence again (the definition)
   int64_t prefill_chunk = 512;  // rows per forward of the prompt; edits that take means make it one
+  // Also run the last token, from which nothing is drawn: a plan's reads then see every token.
+  bool run_last_token = false;
   const Progress* progress = nullptr;
 };
 
