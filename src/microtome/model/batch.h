@@ -19,6 +19,7 @@ struct Sequence {
   KvCache* cache = nullptr;  // earlier tokens; appended to. Null: none, and nothing is kept.
   int64_t row_begin = 0, row_end = 0;
   int64_t prompt_length = 0;  // tokens of the prompt: where negative positions count from, and generated ones begin
+  bool replace = false;       // rows write over the slots of their positions, which the cache holds, instead of being appended
 };
 
 struct Batch {

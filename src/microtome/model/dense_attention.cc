@@ -1,34 +1,46 @@
-#include "microtome/base/error.h"
+#include "microtome/base/threads.h"
 #include "microtome/model/attention_policy.h"
 #include "microtome/tape/attention.h"
 
 namespace microtome {
 namespace {
 
-// Appends this pass's rows of one sequence to one layer's cache; the layout says where each lies and what it sees.
-SequenceRows append_rows(const AttentionCall& c, size_t index, bool keep_alive) {
+// Puts this pass's rows of one sequence into one layer's cache.
+void append_rows(const AttentionCall& c, size_t index) {
+  const Sequence& q = c.batch.sequences[index];
+  const int64_t kv_heads = c.config.n_kv_heads, d = c.k.data.size(2), dv = c.v.data.size(2);
+  for (int64_t h = 0; h < kv_heads; ++h) {
+    HeadCache& head = c.caches[index]->head(c.layer, h);
+    for (int64_t r = q.row_begin; r < q.row_end; ++r) {
+      const float* k = std::as_const(c.k.data).f32() + (r * kv_heads + h) * d;
+      const float* v = std::as_const(c.v.data).f32() + (r * kv_heads + h) * dv;
+      if (q.replace) head.replace(c.batch.positions[r], k, v);
+      else head.append(k, v, c.batch.positions[r]);
+    }
+  }
+}
+
+// Where the rows of one sequence lie in one layer's cache, and what each sees.
+SequenceRows rows_of(const AttentionCall& c, size_t index, bool keep_alive) {
   const Sequence& q = c.batch.sequences[index];
   KvCache& cache = *c.caches[index];
-  const int64_t kv_heads = c.config.n_kv_heads, d = c.k.data.size(2), dv = c.v.data.size(2);
   SequenceRows s;
   s.row_begin = q.row_begin;
   s.row_end = q.row_end;
-  for (int64_t h = 0; h < kv_heads; ++h) {
+  s.n_slots = cache.head(c.layer, 0).length();
+  for (int64_t h = 0; h < c.config.n_kv_heads; ++h) {
     HeadCache& head = cache.head(c.layer, h);
-    for (int64_t r = q.row_begin; r < q.row_end; ++r) {
-      const int32_t slot = head.append(std::as_const(c.k.data).f32() + (r * kv_heads + h) * d,
-                                       std::as_const(c.v.data).f32() + (r * kv_heads + h) * dv, c.batch.positions[r]);
-      if (h == 0) s.own_slot.push_back(slot);
-    }
-    s.n_slots = head.length();
     s.heads.push_back(
         {head.key_blocks(), head.value_blocks(), keep_alive ? head.owners() : std::vector<std::shared_ptr<void>>()});
   }
+  const int64_t first_slot = s.n_slots - (q.row_end - q.row_begin);
   for (int64_t r = q.row_begin; r < q.row_end; ++r) {
+    const auto slot = static_cast<int32_t>(q.replace ? c.batch.positions[r] : first_slot + r - q.row_begin);
     const bool listed = !c.batch.visible.empty() && !c.batch.visible[r].empty();
+    s.own_slot.push_back(slot);
     s.begin.push_back(0);
     if (!c.batch.visible.empty()) s.slots.push_back(c.batch.visible[r]);
-    s.end.push_back(listed ? static_cast<int32_t>(c.batch.visible[r].size()) : s.own_slot[r - q.row_begin] + 1);
+    s.end.push_back(listed ? static_cast<int32_t>(c.batch.visible[r].size()) : slot + 1);
   }
   return s;
 }
@@ -39,17 +51,21 @@ class DenseAttention : public AttentionPolicy {
 
   bool visible(int, int64_t, int64_t i, int64_t j) const override { return j <= i; }
 
-  Value forward(const AttentionCall& call) const override {
+  void append(AttentionCall& c) const override {
+    if (c.rope.table) c.k = c.site(SiteKind::kRotK, microtome::call<Rope>(c.tape, c.ctx, c.rope, c.k));
+    parallel_for(std::ssize(c.batch.sequences), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) append_rows(c, static_cast<size_t>(i));
+    });
+  }
+
+  Value attend(const AttentionCall& call) const override {
     AttentionCall c = call;
-    if (c.rope.table) {
-      c.q = c.site(SiteKind::kRotQ, microtome::call<Rope>(c.tape, c.ctx, c.rope, c.q));
-      c.k = c.site(SiteKind::kRotK, microtome::call<Rope>(c.tape, c.ctx, c.rope, c.k));
-    }
+    if (c.rope.table) c.q = c.site(SiteKind::kRotQ, microtome::call<Rope>(c.tape, c.ctx, c.rope, c.q));
     auto layout = std::make_shared<AttentionLayout>();
     layout->n_heads = c.config.n_heads;
     layout->n_kv_heads = c.config.n_kv_heads;
-    layout->shape = {c.q.data.size(2), c.v.data.size(2), c.config.attention_scale, 0};
-    for (size_t i = 0; i < c.batch.sequences.size(); ++i) layout->sequences.push_back(append_rows(c, i, c.tape != nullptr));
+    layout->shape = {c.config.d_head, c.config.d_head, c.config.attention_scale, 0};
+    for (size_t i = 0; i < c.batch.sequences.size(); ++i) layout->sequences.push_back(rows_of(c, i, c.tape != nullptr));
     if (!c.plan.any_of({SiteKind::kAttnScores, SiteKind::kPattern}, c.layer))
       return fused_attention(c.tape, c.ctx, layout, c.q, c.k, c.v);
 

@@ -41,9 +41,11 @@ struct SelectedRow {
   int sequence;
 };
 
-std::vector<SelectedRow> selected_rows(const Slice& where, const Batch& batch, const Grid& grid, const Site& site) {
+// Of all sequences, or of one.
+std::vector<SelectedRow> selected_rows(const Slice& where, const Batch& batch, const Grid& grid, const Site& site,
+                                       int only = -1) {
   std::vector<SelectedRow> out;
-  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+  for (size_t s = only < 0 ? 0 : only; s < (only < 0 ? batch.sequences.size() : only + 1); ++s) {
     const Sequence& q = batch.sequences[s];
     int64_t begin = 0, end = INT64_MAX;
     if (where.generated) begin = q.prompt_length;
@@ -205,6 +207,22 @@ Value apply_custom(Tape* tape, const OpContext& ctx, const Batch& batch, const E
 }
 
 }  // namespace
+
+void write_edit(const Edit& edit, SiteValue& value, int sequence) {
+  MT_CHECK(edit.op != EditOp::kMean && edit.op != EditOp::kCustom);
+  const Grid grid = grid_of(value.data, *value.batch, value.sequence);
+  Cells cells{selected_rows(edit.where, *value.batch, grid, value.site, sequence), edit.where.head.value_or(Range{0, grid.heads}),
+              edit.where.neuron.value_or(Range{0, grid.width})};
+  cells.width.end = std::min(cells.width.end, grid.width);
+  if (cells.rows.empty()) return;
+  for (SelectedRow& r : cells.rows) r.sequence = 0;
+  std::optional<Source> source;
+  if (edit.op == EditOp::kAdd || edit.op == EditOp::kSet) {
+    source.emplace(edit, grid, value.site);
+    source->check(1, cells.heads.end - cells.heads.begin, cells.width.end - cells.width.begin, cells.rows, edit);
+  }
+  write_cells(edit, grid, cells, source ? &*source : nullptr, value.data.f32());
+}
 
 Value apply_edit(Tape* tape, const OpContext& ctx, const Batch& batch, const Config&, const Edit& edit, Site site, int sequence,
                  const Value& value) {

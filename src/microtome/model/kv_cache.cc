@@ -16,13 +16,22 @@ float* HeadCache::writable(int64_t block) {
   return blocks_[block]->f32();
 }
 
-int32_t HeadCache::append(const float* k, const float* v, int32_t position) {
-  const int64_t slot = length();
+void HeadCache::write(int64_t slot, const float* k, const float* v) {
   float* block = writable(slot / kKeyBlock);
   std::copy_n(k, d_, block + slot % kKeyBlock * d_);
   std::copy_n(v, dv_, block + kKeyBlock * d_ + slot % kKeyBlock * dv_);
+}
+
+int32_t HeadCache::append(const float* k, const float* v, int32_t position) {
+  const int64_t slot = length();
+  write(slot, k, v);
   positions_.push_back(position);
   return static_cast<int32_t>(slot);
+}
+
+void HeadCache::replace(int64_t slot, const float* k, const float* v) {
+  MT_CHECK(slot >= 0 && slot < length());
+  write(slot, k, v);
 }
 
 void HeadCache::truncate(int64_t length) {

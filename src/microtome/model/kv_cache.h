@@ -28,6 +28,8 @@ class HeadCache {
 
   // k [d], v [dv] into the next slot, which is returned.
   int32_t append(const float* k, const float* v, int32_t position);
+  // Writes over a slot that is held.
+  void replace(int64_t slot, const float* k, const float* v);
   void truncate(int64_t length);
   // Keeps slots[0], slots[1], ... (rising) as slots 0, 1, ...
   void compact(std::span<const int32_t> slots);
@@ -43,6 +45,7 @@ class HeadCache {
  private:
   using Block = std::shared_ptr<Tensor>;  // [64 * d keys, then 64 * dv values]
   float* writable(int64_t block);
+  void write(int64_t slot, const float* k, const float* v);
   int64_t d_, dv_;
   std::vector<int32_t> positions_;
   std::vector<Block> blocks_;

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "microtome/base/progress.h"
@@ -94,6 +95,7 @@ struct ForwardInput {
   int first_layer = 0;
   Value residual;
   const Progress* progress = nullptr;  // asked for cancellation between layers
+  int64_t* macs = nullptr;             // multiply-adds of the products with weights are added to it
 };
 
 struct Forward {
@@ -106,7 +108,7 @@ struct Forward {
 // If it throws, the caches in the batch may hold rows of the failed pass: truncate them.
 Forward forward(const Model& model, const ForwardInput& input);
 
-// Final norm and unembedding of any stream [rows, D] -> [rows, V]; no sites.
-Tensor unembed(const Model& model, const Tensor& residual);
+// Final norm and unembedding of any stream [rows, D] -> [rows, V], or only the given columns of it; no sites.
+Tensor unembed(const Model& model, const Tensor& residual, std::span<const int32_t> columns = {}, int64_t* macs = nullptr);
 
 }  // namespace microtome

@@ -141,4 +141,8 @@ class ActivePlan {
 Value apply_edit(Tape* tape, const OpContext& ctx, const Batch& batch, const Config& config, const Edit& edit, Site site,
                  int sequence, const Value& value);
 
+// Writes an edit (not kMean or kCustom) into one sequence's part of a value, in place, as if that sequence were alone in the
+// pass. On patterns and scores `value` is that sequence's own.
+void write_edit(const Edit& edit, SiteValue& value, int sequence);
+
 }  // namespace microtome

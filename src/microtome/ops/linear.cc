@@ -88,6 +88,7 @@ Tensor Linear::forward(const OpContext& ctx, const Params& p, const Inputs& in, 
   MT_CHECK_EQ(rows * p.w.k, in[0].numel());
   Tensor y = Tensor::empty({rows, p.w.n}, ctx.arena);
   if (rows == 0) return y;
+  ctx.count(rows * p.w.k * p.w.n);
   ctx.kernels.gemm(in[0].f32(), rows, p.w, y.f32(), p.compute);
   if (in[2].defined()) ctx.kernels.add_bias(rows, p.w.n, y.f32(), in[2].f32(), y.f32());
   return y;
@@ -102,6 +103,7 @@ void Linear::backward(const OpContext& ctx, const Params& p, const Inputs& in, c
 
 Tensor InputPerHeadLinear::forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved*) {
   const int64_t rows = in[0].size(0), heads = in[0].size(1), width = p.w.n / heads;
+  ctx.count(rows * p.w.k * p.w.n);
   Tensor y = Tensor::empty({rows, heads, width}, ctx.arena);
   Tensor part = Tensor::empty({rows, width}, ctx.arena);
   for (int64_t h = 0; h < heads; ++h) {
@@ -141,6 +143,7 @@ Tensor OutputPerHeadLinear::forward(const OpContext& ctx, const Params& p, const
   const int64_t rows = in[0].size(0), heads = in[0].size(1), width = p.w.k / heads;
   Tensor plain = Tensor::empty({p.w.k, p.w.n}, ctx.arena);
   ctx.kernels.unpack(p.w, 0, p.w.n, p.w.n, 1, plain.f32());
+  ctx.count(rows * p.w.k * p.w.n);
   Tensor y = Tensor::empty({rows, heads, p.w.n}, ctx.arena);
   Tensor part = Tensor::empty({rows, p.w.n}, ctx.arena);
   for (int64_t h = 0; h < heads; ++h) {
@@ -197,6 +200,7 @@ Tensor ColumnsLinear::forward(const OpContext& ctx, const Params& p, const Input
   const Tensor packed = pack_chosen(ctx, p.w, p.columns, view);
   Tensor y = Tensor::empty({rows, n}, ctx.arena);
   if (rows == 0) return y;
+  ctx.count(rows * p.w.k * n);
   ctx.kernels.gemm(in[0].f32(), rows, view, y.f32(), p.compute);
   if (in[2].defined()) {
     Tensor bias = Tensor::empty({n}, ctx.arena);

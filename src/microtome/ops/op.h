@@ -27,6 +27,11 @@ namespace microtome {
 struct OpContext {
   Arena& arena;
   const Backend& kernels;
+  int64_t* macs = nullptr;  // where products with weights count their multiply-adds, going forward; null: nowhere
+
+  void count(int64_t n) const {
+    if (macs) *macs += n;
+  }
 };
 
 inline constexpr int kMaxInputs = 4;
