@@ -37,9 +37,9 @@ MatrixF64 product_by_definition(const MatrixF64& a, const MatrixF64& b) {
 TEST(LinearAlgebra, products_follow_their_definition) {
   const MatrixF64 a = random_matrix(5, 3, 1), b = random_matrix(3, 7, 2);
   const MatrixF64 expected = product_by_definition(a, b);
-  EXPECT_LT(largest_difference(multiply(a, b), expected), 1e-13);
-  EXPECT_LT(largest_difference(multiply_transposed_left(transposed(a), b), expected), 1e-13);
-  EXPECT_LT(largest_difference(multiply_transposed_right(a, transposed(b)), expected), 1e-13);
+  EXPECT_LT(largest_difference(matmul(a, b), expected), 1e-13);
+  EXPECT_LT(largest_difference(matmul_tn(transposed(a), b), expected), 1e-13);
+  EXPECT_LT(largest_difference(matmul_nt(a, transposed(b)), expected), 1e-13);
 }
 
 TEST(LinearAlgebra, svd_and_qr_put_the_matrix_together_again) {
@@ -47,12 +47,12 @@ TEST(LinearAlgebra, svd_and_qr_put_the_matrix_together_again) {
     const MatrixF64 a = random_matrix(rows, cols, 3);
     ThinSvd svd = thin_svd(a);
     ASSERT_TRUE(std::is_sorted(svd.s.rbegin(), svd.s.rend()));
-    EXPECT_LT(largest_difference(multiply_transposed_left(svd.u, svd.u), MatrixF64::identity(std::min(rows, cols))), 1e-12);
+    EXPECT_LT(largest_difference(matmul_tn(svd.u, svd.u), MatrixF64::identity(std::min(rows, cols))), 1e-12);
     for (int64_t i = 0; i < svd.u.rows; ++i)
       for (int64_t k = 0; k < svd.u.cols; ++k) svd.u(i, k) *= svd.s[k];
-    EXPECT_LT(largest_difference(multiply_transposed_right(svd.u, svd.v), a), 1e-12);
+    EXPECT_LT(largest_difference(matmul_nt(svd.u, svd.v), a), 1e-12);
     const ThinQr qr = thin_qr(a);
-    EXPECT_LT(largest_difference(multiply(qr.q, qr.r), a), 1e-12);
+    EXPECT_LT(largest_difference(matmul(qr.q, qr.r), a), 1e-12);
     EXPECT_EQ(qr.r(1, 0), 0);
   }
 }
@@ -68,31 +68,31 @@ TEST(LinearAlgebra, eigenvalues_of_a_rotation_and_a_stretch) {
 
 TEST(LinearAlgebra, symmetric_eigenvectors_and_root) {
   const MatrixF64 b = random_matrix(4, 6, 5);
-  const MatrixF64 a = multiply_transposed_left(b, b);  // rank 4 of 6
+  const MatrixF64 a = matmul_tn(b, b);  // rank 4 of 6
   const SymmetricEigen e = symmetric_eigen(a);
   MatrixF64 scaled = e.vectors;
   for (int64_t i = 0; i < 6; ++i)
     for (int64_t j = 0; j < 6; ++j) scaled(i, j) *= e.values[j];
-  EXPECT_LT(largest_difference(multiply_transposed_right(scaled, e.vectors), a), 1e-12);
+  EXPECT_LT(largest_difference(matmul_nt(scaled, e.vectors), a), 1e-12);
   EXPECT_NEAR(e.values[1], 0, 1e-12);
   const MatrixF64 r = square_root_factor(a);
-  EXPECT_LT(largest_difference(multiply_transposed_left(r, r), a), 1e-12);
+  EXPECT_LT(largest_difference(matmul_tn(r, r), a), 1e-12);
 }
 
 TEST(LinearAlgebra, pseudo_inverse_has_its_four_properties_at_any_rank) {
-  const MatrixF64 a = multiply(random_matrix(7, 3, 6), random_matrix(3, 5, 7));
+  const MatrixF64 a = matmul(random_matrix(7, 3, 6), random_matrix(3, 5, 7));
   const MatrixF64 p = pseudo_inverse(a);
-  EXPECT_LT(largest_difference(multiply(multiply(a, p), a), a), 1e-10);
-  EXPECT_LT(largest_difference(multiply(multiply(p, a), p), p), 1e-10);
-  EXPECT_LT(largest_difference(multiply(a, p), transposed(multiply(a, p))), 1e-10);
-  EXPECT_LT(largest_difference(multiply(p, a), transposed(multiply(p, a))), 1e-10);
+  EXPECT_LT(largest_difference(matmul(matmul(a, p), a), a), 1e-10);
+  EXPECT_LT(largest_difference(matmul(matmul(p, a), p), p), 1e-10);
+  EXPECT_LT(largest_difference(matmul(a, p), transposed(matmul(a, p))), 1e-10);
+  EXPECT_LT(largest_difference(matmul(p, a), transposed(matmul(p, a))), 1e-10);
 }
 
 TEST(LinearAlgebra, least_squares_leaves_a_residual_at_right_angles) {
   const MatrixF64 a = random_matrix(8, 3, 8), b = random_matrix(8, 2, 9);
-  MatrixF64 residual = multiply(a, least_squares(a, b));
+  MatrixF64 residual = matmul(a, least_squares(a, b));
   for (size_t i = 0; i < residual.data.size(); ++i) residual.data[i] -= b.data[i];
-  EXPECT_LT(largest_difference(multiply_transposed_left(a, residual), MatrixF64(3, 2)), 1e-12);
+  EXPECT_LT(largest_difference(matmul_tn(a, residual), MatrixF64(3, 2)), 1e-12);
 }
 
 TEST(LinearAlgebra, what_is_not_finite_is_refused) {

@@ -49,17 +49,17 @@ MatrixF64 MatrixF64::identity(int64_t n) {
   return out;
 }
 
-MatrixF64 multiply(const MatrixF64& a, const MatrixF64& b) {
+MatrixF64 matmul(const MatrixF64& a, const MatrixF64& b) {
   MT_CHECK_EQ(a.cols, b.rows);
   return copied(view(a) * view(b));
 }
 
-MatrixF64 multiply_transposed_left(const MatrixF64& a, const MatrixF64& b) {
+MatrixF64 matmul_tn(const MatrixF64& a, const MatrixF64& b) {
   MT_CHECK_EQ(a.rows, b.rows);
   return copied(view(a).transpose() * view(b));
 }
 
-MatrixF64 multiply_transposed_right(const MatrixF64& a, const MatrixF64& b) {
+MatrixF64 matmul_nt(const MatrixF64& a, const MatrixF64& b) {
   MT_CHECK_EQ(a.cols, b.cols);
   return copied(view(a) * view(b).transpose());
 }
@@ -149,12 +149,12 @@ MatrixF64 pseudo_inverse(const MatrixF64& a, double tolerance) {
     const double inverse = svd.s[k] > least ? 1 / svd.s[k] : 0.0;
     for (int64_t j = 0; j < a.cols; ++j) svd.v(j, static_cast<int64_t>(k)) *= inverse;
   }
-  return multiply_transposed_right(svd.v, svd.u);
+  return matmul_nt(svd.v, svd.u);
 }
 
 MatrixF64 least_squares(const MatrixF64& a, const MatrixF64& b, double tolerance) {
   MT_CHECK_EQ(a.rows, b.rows);
-  return multiply(pseudo_inverse(a, tolerance), b);
+  return matmul(pseudo_inverse(a, tolerance), b);
 }
 
 }  // namespace microtome

@@ -30,9 +30,9 @@ struct MatrixF64 {
 };
 
 // a b, aᵀ b, a bᵀ; aᵀ.
-MatrixF64 multiply(const MatrixF64& a, const MatrixF64& b);
-MatrixF64 multiply_transposed_left(const MatrixF64& a, const MatrixF64& b);
-MatrixF64 multiply_transposed_right(const MatrixF64& a, const MatrixF64& b);
+MatrixF64 matmul(const MatrixF64& a, const MatrixF64& b);
+MatrixF64 matmul_tn(const MatrixF64& a, const MatrixF64& b);
+MatrixF64 matmul_nt(const MatrixF64& a, const MatrixF64& b);
 MatrixF64 transposed(const MatrixF64& a);
 
 double trace(const MatrixF64& a);
