@@ -2,7 +2,7 @@
 //   in_v = sum over u -> v in K of z_u (this run) + sum over the other u of a_u + biases b_O below,
 // a_u being the ablated value (ablation.h). The full circuit is the clean run, the empty one the ablated run.
 //
-//   CircuitRun run(model, graph, examples, {.ablation = AblationKind::kResample});
+//   CircuitRun run(model, graph, examples, {});
 //   std::vector<const EdgeMask*> circuits{&top10, &top100};
 //   auto m = run.metric(metric, circuits);                       // [circuits][examples]
 //   run.logits(metric, circuits, [&](size_t circuit, size_t example, const Tensor& logits) { ... });
@@ -25,7 +25,7 @@
 namespace microtome {
 
 struct CircuitRunOptions {
-  AblationKind ablation = AblationKind::kResample;
+  Ablation ablation;
   double memory_gb = 1;
   Progress* progress = nullptr;  // asked for cancellation; steps are the caller's
 };

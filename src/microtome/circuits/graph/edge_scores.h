@@ -20,6 +20,7 @@
 #include "microtome/circuits/graph/ablation.h"
 #include "microtome/circuits/graph/graph.h"
 #include "microtome/circuits/metric.h"
+#include "microtome/circuits/neurons/quadrature.h"
 #include "microtome/model/model.h"
 
 namespace microtome {
@@ -29,32 +30,20 @@ enum class EdgeMethod : uint8_t { kEap, kEapIg, kEapIgActivations, kCleanCorrupt
 std::string_view edge_method_name(EdgeMethod method);
 EdgeMethod parse_edge_method(std::string_view name);
 
-// Where integrated gradients look at the path from the ablated input (0) to the clean one (1).
-enum class IgRule : uint8_t {
-  kLeft,      // k / m, k = 0 .. m - 1: what public code does; never reaches the clean run
-  kMidpoint,  // (k + 1/2) / m
-  kGauss,     // Gauss-Legendre
-};
-std::string_view ig_rule_name(IgRule rule);
-IgRule parse_ig_rule(std::string_view name);
-
-struct IgNode {
-  double at = 0, weight = 0;
-};
-std::vector<IgNode> ig_nodes(IgRule rule, int64_t m);
-
 struct ScoreOptions {
   EdgeMethod method = EdgeMethod::kEap;
-  AblationKind ablation = AblationKind::kResample;
-  IgRule rule = IgRule::kMidpoint;
-  int64_t steps = 0;  // nodes of the rule; 0: 5, doubled for each example until its gap is below 1 % (at most 128)
+  Ablation ablation;
+  QuadratureRule rule = QuadratureRule::kMidpoint;  // on the path from the ablated input (0) to the clean one (1)
+  bool per_example = false;                         // keep each example's scores
+  int64_t steps = 0;  // its nodes; 0: 5, doubled for each example until its gap is below 1 % (at most 128)
   double memory_gb = 1;
   Progress* progress = nullptr;
 };
 
 struct EdgeScores {
   std::vector<double> mean;            // [edges], over examples
-  std::vector<float> per_example;      // [examples, edges]
+  std::vector<float> per_example;      // [examples, edges], where asked for
+  std::vector<double> node;            // atp: [sources, roles], mean over examples
   std::vector<double> clean, ablated;  // M of each example's clean run, and of its run from the ablated input
   // eap-ig: |sum over receivers of score(input -> v) - (ablated - clean)| / |ablated - clean| of each example, and nodes used;
   // the gap is NaN where the two runs' metrics do not differ.

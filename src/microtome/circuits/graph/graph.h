@@ -3,7 +3,8 @@
 //   Graph graph(model.config());                        // the default model: 301 sources, 511 receivers, 70,651 edges
 //   int64_t e = graph.edge(graph.find_source("m3"), graph.find_receiver("a5.h1<k>"));
 //   graph.edge_name(e);                                 // "m3->a5.h1<k>"
-//   Graph by_role(model.config(), {"S1", "S1+", "S2"}); // the same, once for each role of positions: "m3@S1->a5.h1<k>@S1"
+//   Graph by_role(model.config(), {.roles = {"S1", "S1+", "S2"}}); // the same, once for each role of positions:
+//   "m3@S1->a5.h1<k>@S1"
 //
 // Sources: the input (resid_pre of block 0), each head's output z W_O, each MLP's output; b_O belongs to none. Receivers: the
 // stream before the norm, as each head's query, each key/value head's key and value, each MLP and the logits read it. A
