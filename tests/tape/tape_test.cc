@@ -53,6 +53,17 @@ TEST(Tape, shared_gradients_are_not_written_in_place) {
   EXPECT_EQ(seed.f32()[0], 1);
 }
 
+TEST(Tape, can_be_run_again_with_another_gradient) {
+  Tape tape(ctx);
+  const Value x = tape.leaf(values({1, 2}));
+  const Value y = sum(&tape, sum(&tape, x, x, 2), x);  // 4x
+  for (const float seed : {1.0f, -3.0f}) {
+    tape.backward_again(y, values({seed, 0}));
+    EXPECT_EQ(tape.gradient(x).f32()[0], 4 * seed);
+    EXPECT_EQ(tape.gradient(x).f32()[1], 0);
+  }
+}
+
 TEST(Tape, taps_see_the_gradient_at_their_place_and_pass_it_on) {
   Tape tape(ctx);
   const Value x = tape.leaf(values({2}));

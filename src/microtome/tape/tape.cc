@@ -35,13 +35,24 @@ void Tape::add_gradient(int node, const Tensor& gradient) {
   sum = out;
 }
 
-void Tape::backward(const Value& result, const Tensor& seed) {
+void Tape::backward(const Value& result, const Tensor& seed) { run(result, seed, false); }
+
+void Tape::backward_again(const Value& result, const Tensor& seed) {
+  for (Node& n : nodes_) n.gradient = Tensor();
+  run(result, seed, true);
+}
+
+void Tape::run(const Value& result, const Tensor& seed, bool keep) {
   MT_CHECK(result.node >= 0);
   add_gradient(result.node, seed);
   for (int i = result.node; i >= 0; --i) {
     if (!nodes_[i].backward || !nodes_[i].gradient.defined()) continue;
     const Tensor gradient = std::move(nodes_[i].gradient);
     nodes_[i].gradient = Tensor();
+    if (keep) {
+      nodes_[i].backward(gradient);
+      continue;
+    }
     const auto backward = std::move(nodes_[i].backward);
     nodes_[i].backward = nullptr;  // frees what it kept
     backward(gradient);

@@ -45,8 +45,11 @@ class Tape {
   // Adds to the gradient of a node (-1: dropped).
   void add_gradient(int node, const Tensor& gradient);
 
-  // Runs all recorded backwards, last first, from `result` with the given gradient. Once per tape.
+  // Runs all recorded backwards, last first, from `result` with the given gradient, and frees what they kept: once per tape.
   void backward(const Value& result, const Tensor& seed);
+
+  // The same and keeps them, for further gradients of the same values (rows of a Jacobian). Leaves begin at zero each time.
+  void backward_again(const Value& result, const Tensor& seed);
 
   // Gradient of a leaf; undefined if nothing reached it.
   Tensor gradient(const Value& leaf) const;
@@ -59,6 +62,7 @@ class Tape {
     Shape shape;                                  // of the value and its gradient; empty: as it comes (packed weights)
     Tensor gradient;
   };
+  void run(const Value& result, const Tensor& seed, bool keep);
   OpContext ctx_;
   std::vector<Node> nodes_;
 };
@@ -83,10 +87,11 @@ Value call(Tape* tape, const OpContext& ctx, typename Op::Params params, const V
   Tensor y = Op::forward(ctx, params, in, &saved);
   for (int i = 0; i < Op::kInputs; ++i)
     if (!Op::keeps(i, wanted)) in[i] = Tensor();
-  return tape->record(y, [tape, ctx, params = std::move(params), in, saved, wanted, nodes](const Tensor& dy) mutable {
-    Op::backward(ctx, params, in, saved, dy, wanted);
+  return tape->record(y, [tape, ctx, params = std::move(params), in, saved, wanted, nodes](const Tensor& dy) {
+    Gradients d = wanted;
+    Op::backward(ctx, params, in, saved, dy, d);
     for (int i = 0; i < Op::kInputs; ++i)
-      if (wanted.wants(i)) tape->add_gradient(nodes[i], wanted.of(i));
+      if (d.wants(i)) tape->add_gradient(nodes[i], d.of(i));
   });
 }
 
