@@ -9,7 +9,7 @@
 //   Value resid_post = resid_mid + pass.mlp(l, resid_mid);
 //
 // Every value is [rows of the batch, ...]; each step visits the sites of the plan that lie in it. The same bits as forward() for
-// any grouping of rows. One thread; `input` and what it points to must outlive the pass.
+// any grouping of rows. One thread; what `input` refers to must outlive the pass.
 #pragma once
 
 #include <memory>
@@ -71,7 +71,7 @@ class Pass {
 
   const Model& model_;
   const Config& config_;
-  const ForwardInput& in_;
+  const ForwardInput in_;
   const Batch& batch_;
   Tape* tape_;
   OpContext ctx_;
