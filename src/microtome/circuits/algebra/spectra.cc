@@ -1,6 +1,10 @@
 #include "microtome/circuits/algebra/spectra.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "microtome/base/error.h"
+#include "microtome/base/rng.h"
 #include "microtome/base/threads.h"
 #include "microtome/circuits/algebra/vocabulary.h"
 #include "microtome/kernels/gemm.h"
@@ -81,11 +85,27 @@ std::vector<HeadDeletion> deletion(std::span<const HeadWeights> heads, Progress*
   each_head(heads.size(), progress, "deletion", [&](size_t i) {
     const auto values = eigenvalues(heads[i].ov());
     out[i] = {.id = heads[i].id, .score = -positivity(values)};
-    double least = -1;
-    for (const auto& v : values)
-      if (const double distance = std::abs(v + 1.0); least < 0 || distance < least) least = distance, out[i].nearest = v;
+    const auto nearest = [&](double target) {
+      return *std::min_element(values.begin(), values.end(),
+                               [&](const auto& x, const auto& y) { return std::abs(x - target) < std::abs(y - target); });
+    };
+    if (!values.empty()) out[i].nearest = nearest(-1), out[i].nearest_copy = nearest(1);
   });
   return out;
+}
+
+HeadWeights random_head(int64_t d, int64_t k, uint64_t seed, int64_t number) {
+  HeadWeights h{.d = d, .k = k, .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(k)))};
+  const Philox rng(seed, "random-head");
+  const double sd = 1 / std::sqrt(static_cast<double>(d));
+  uint64_t lane = static_cast<uint64_t>(number) * 4;
+  for (std::vector<float>* w : {&h.w_q, &h.w_k, &h.w_v, &h.w_o}) {
+    w->resize(static_cast<size_t>(d * k));
+    for (size_t i = 0; i < w->size(); ++i) (*w)[i] = static_cast<float>(sd * rng.normal(i, lane));
+    ++lane;
+  }
+  for (std::vector<float>* b : {&h.b_q, &h.b_k, &h.b_v}) b->assign(static_cast<size_t>(k), 0.0f);
+  return h;
 }
 
 VirtualHead virtual_head(const HeadWeights& first, const HeadWeights& second, const MatrixF64& gram) {

@@ -33,13 +33,18 @@ std::vector<HeadSpectrum> copying(std::span<const HeadWeights> heads, const Matr
 std::vector<HeadSpectrum> matching(std::span<const HeadWeights> heads, const MatrixF64& gram, Progress* progress = nullptr);
 
 // Of x → x + x OV, a head that reads its own position: −Σλ / Σ|λ| of OV itself, 1 where it removes what it reads and −1 where it
-// writes it again. `nearest` is the eigenvalue nearest to −1, the exact deletion at a norm's scale of 1.
+// writes it again. `nearest` is the eigenvalue nearest to −1, exact deletion at a norm's scale of 1, `nearest_copy` the one
+// nearest to +1.
 struct HeadDeletion {
   HeadId id;
   double score = 0;
-  std::complex<double> nearest;
+  std::complex<double> nearest, nearest_copy;
 };
 std::vector<HeadDeletion> deletion(std::span<const HeadWeights> heads, Progress* progress = nullptr);
+
+// The control: a head with Gaussian weights of standard deviation 1/√D and no biases. Its copying and matching scores with a
+// model's own Gram matrix spread about 0.
+HeadWeights random_head(int64_t d, int64_t k, uint64_t seed, int64_t number);
 
 // Virtual head: what OV₁ OV₂ does to tokens; head 1 in an earlier layer than head 2.
 struct VirtualHead {
