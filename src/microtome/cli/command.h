@@ -38,6 +38,8 @@ std::unique_ptr<Command> make_run();
 std::unique_ptr<Command> make_trace();
 std::unique_ptr<Command> make_lens();
 std::unique_ptr<Command> make_perplexity();
+std::unique_ptr<Command> make_weights();
+std::unique_ptr<Command> make_tasks();
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_serve();
 std::unique_ptr<Command> make_completion();

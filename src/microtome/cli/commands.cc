@@ -12,6 +12,8 @@ std::span<const CommandEntry> commands() {
       {"trace", "write activations and gradients to an npz file", make_trace},
       {"lens", "the logit lens: what each layer would say next", make_lens},
       {"perplexity", "loss and perplexity of a text", make_perplexity},
+      {"weights", "circuits read from the weights alone", make_weights},
+      {"tasks", "prompts with known answers, and how often the model is right", make_tasks},
       {"bench", "how fast this machine runs a model", make_bench},
       {"serve", "the page and the HTTP interface", make_serve},
       {"completion", "a script that completes commands in bash, zsh or fish", make_completion},

@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "microtome/api/tasks.h"
+#include "microtome/api/weights.h"
 #include "microtome/server/answer_size.h"
 #include "microtome/server/errors.h"
 #include "microtome/server/reply.h"
@@ -102,11 +104,19 @@ HttpResponse trace(Call& call) {
   });
 }
 
+HttpResponse tasks(Call& call) {
+  return compute(call, [o = api::tasks_options(call.body)](const api::Context& c) { return api::tasks(c, o); });
+}
+
+HttpResponse weights(Call& call) {
+  return compute(call, [o = api::weights_options(call.body)](const api::Context& c) { return api::weights(c, o); });
+}
+
 using Command = HttpResponse (*)(Call&);
 const std::map<std::string_view, Command>& commands() {
   static const std::map<std::string_view, Command> table{
-      {"tokenize", tokenize}, {"inspect", inspect},       {"models", models}, {"lens", lens},
-      {"patterns", patterns}, {"perplexity", perplexity}, {"run", run},       {"trace", trace}};
+      {"tokenize", tokenize},     {"inspect", inspect}, {"models", models}, {"lens", lens},       {"patterns", patterns},
+      {"perplexity", perplexity}, {"run", run},         {"trace", trace},   {"weights", weights}, {"tasks", tasks}};
   return table;
 }
 
