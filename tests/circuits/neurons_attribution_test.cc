@@ -165,8 +165,8 @@ TEST(NeuronAttribution, planted_fact_neurons_are_found_and_ranked_first) {
 }
 
 TEST(NeuronAttribution, an_always_on_neuron_is_a_hub_and_no_knowledge) {
-  NeuronsModel m;
-  for (int f = 0; f < NeuronsModel::kFacts; ++f) m.plant_fact(1, 5 + f, f, 0.15f);
+  NeuronsModel m(0, 0.005f);
+  for (int f = 0; f < NeuronsModel::kFacts; ++f) m.plant_fact(1, 5 + f, f, 0.12f);
   m.plant_hub(1, 60, 0.1f);
   const auto model = m.load();
   std::vector<Fact> facts;
