@@ -14,6 +14,8 @@ std::span<const CommandEntry> commands() {
       {"perplexity", "loss and perplexity of a text", make_perplexity},
       {"weights", "circuits read from the weights alone", make_weights},
       {"tasks", "prompts with known answers, and how often the model is right", make_tasks},
+      {"patch", "which places carry the difference between two prompts", make_patch},
+      {"train", "fit a lens to a model", make_train},
       {"bench", "how fast this machine runs a model", make_bench},
       {"serve", "the page and the HTTP interface", make_serve},
       {"completion", "a script that completes commands in bash, zsh or fish", make_completion},

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "microtome/api/patch.h"
 #include "microtome/api/tasks.h"
 #include "microtome/api/weights.h"
 #include "microtome/server/answer_size.h"
@@ -104,6 +105,10 @@ HttpResponse trace(Call& call) {
   });
 }
 
+HttpResponse patch(Call& call) {
+  return compute(call, [o = api::patch_options(call.body)](const api::Context& c) { return api::patch(c, o); });
+}
+
 HttpResponse tasks(Call& call) {
   return compute(call, [o = api::tasks_options(call.body)](const api::Context& c) { return api::tasks(c, o); });
 }
@@ -115,8 +120,9 @@ HttpResponse weights(Call& call) {
 using Command = HttpResponse (*)(Call&);
 const std::map<std::string_view, Command>& commands() {
   static const std::map<std::string_view, Command> table{
-      {"tokenize", tokenize},     {"inspect", inspect}, {"models", models}, {"lens", lens},       {"patterns", patterns},
-      {"perplexity", perplexity}, {"run", run},         {"trace", trace},   {"weights", weights}, {"tasks", tasks}};
+      {"tokenize", tokenize}, {"inspect", inspect},       {"models", models}, {"lens", lens},
+      {"patterns", patterns}, {"perplexity", perplexity}, {"run", run},       {"trace", trace},
+      {"weights", weights},   {"tasks", tasks},           {"patch", patch}};
   return table;
 }
 

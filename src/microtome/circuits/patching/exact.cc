@@ -23,12 +23,6 @@ std::optional<Range> differing_positions(const Tensor& a, const Tensor& b, bool 
   return Range{first, last + 1};
 }
 
-double block_macs(const Config& c) {
-  const auto d = static_cast<double>(c.d_model), k = static_cast<double>(c.d_head), m = static_cast<double>(c.d_mlp);
-  const double attention = d * k * static_cast<double>(2 * c.n_heads + 2 * c.n_kv_heads);
-  return attention + (c.mlp ? d * m * (c.gated_mlp ? 3 : 2) : 0);
-}
-
 }  // namespace
 
 std::vector<Site> sites_of(const CellGrid& grid) {
@@ -76,12 +70,8 @@ Effects patch_exact(PatchRuns& runs, const CellGrid& grid, const Replacement& re
   return effects;
 }
 
-double forward_macs(const Config& c, int64_t tokens, int64_t logit_rows) {
-  return block_macs(c) * static_cast<double>(c.n_layers * tokens) + static_cast<double>(c.d_model * c.vocab * logit_rows);
-}
-
 double sweep_macs_estimate(const PatchRuns& runs, const CellGrid& grid, const Replacement& replacement) {
-  const double block = block_macs(runs.config());
+  const double block = forward_macs(runs.config(), 1, 0) / static_cast<double>(runs.config().n_layers);
   const bool other = replacement.kind == ReplacementKind::kOther || replacement.kind == ReplacementKind::kProject;
   double total = 0;
   for (size_t i = 0; i < runs.size(); ++i) {

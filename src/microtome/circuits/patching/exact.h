@@ -26,9 +26,8 @@ struct CellChange {
 };
 CellChange change_of(const Cell& cell, SiteKind site, const Tensor& host, const Tensor& replaced);
 
-// Multiply-adds with weights of a forward pass over so many tokens, logits of so many of them included.
-double forward_macs(const Config& config, int64_t tokens, int64_t logit_rows);
-// About how many a sweep over the grid needs: for each cell the layers above and the positions from the first that can change.
+// About how many multiply-adds a sweep over the grid needs: for each cell the layers above and the positions from the first that
+// can change.
 double sweep_macs_estimate(const PatchRuns& runs, const CellGrid& grid, const Replacement& replacement);
 
 }  // namespace microtome

@@ -160,6 +160,7 @@ Effects patch_paths(PatchRuns& runs, const std::vector<Sender>& senders, const s
     for (size_t begin = 0; begin < senders.size(); begin += batch) {
       std::vector<const Sender*> part;
       for (size_t s = begin; s < std::min(senders.size(), begin + batch); ++s) part.push_back(&senders[s]);
+      runs.count_extra(i, std::ssize(part));
       const std::vector<Streams> streams = recompute_mlps(runs, i, part, read);
       for (size_t s = 0; s < part.size(); ++s) add_sender(i, begin + s, [&](Site site) { return streams[s].at(site); });
     }

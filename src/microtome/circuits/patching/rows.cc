@@ -13,6 +13,7 @@ void PatchRows::add(size_t cell, Intervention row) {
   const auto example = static_cast<size_t>(row.host);
   if (row.edits.empty()) {
     effects_.at(cell, example) = runs_.host_metric(example);
+    runs_.count_null(example);
     return;
   }
   for (const Edit& e : row.edits) values_ += e.value.defined() ? e.value.numel() : 0;

@@ -20,6 +20,13 @@ void read_values(const Model& model, const std::vector<int32_t>& tokens, const s
 
 }  // namespace
 
+double forward_macs(const Config& c, int64_t tokens, int64_t logit_rows) {
+  const auto d = static_cast<double>(c.d_model), k = static_cast<double>(c.d_head), m = static_cast<double>(c.d_mlp);
+  const double attention = d * k * static_cast<double>(2 * c.n_heads + 2 * c.n_kv_heads);
+  const double block = attention + (c.mlp ? d * m * (c.gated_mlp ? 3 : 2) : 0);
+  return block * static_cast<double>(c.n_layers * tokens) + static_cast<double>(c.d_model * c.vocab * logit_rows);
+}
+
 PatchRuns::PatchRuns(const Model& model, PatchSetup setup) : model_(model), setup_(std::move(setup)) {
   if (setup_.examples.empty()) throw Error(ErrorKind::kInvalidArgument, "there is no pair of prompts to patch");
   std::vector<SweepHost> hosts;
@@ -27,6 +34,12 @@ PatchRuns::PatchRuns(const Model& model, PatchSetup setup) : model_(model), setu
     const Example& e = example(i);
     check_example(e, config());
     setup_.metric.check(e);
+    if (i < setup_.mean_prompts.size())
+      for (const std::vector<int32_t>& prompt : setup_.mean_prompts[i])
+        if (std::ssize(prompt) != e.length())
+          throw Error(ErrorKind::kInvalidArgument,
+                      "a prompt of the mean has {} tokens, its example {}; they must have equally many", prompt.size(),
+                      e.length());
     const auto differ = std::mismatch(e.clean.begin(), e.clean.end(), e.corrupted.begin());
     first_difference_.push_back(differ.first - e.clean.begin());
     hosts.push_back(host(i));
@@ -62,6 +75,21 @@ double PatchRuns::metric_of(size_t i, const Tensor& logits) const {
 
 Tensor PatchRuns::metric_gradient(size_t i, const Tensor& logits) const {
   return setup_.metric.gradient(example(i), logits, clean_logits(i));
+}
+
+SweepMacs PatchRuns::macs() const {
+  SweepMacs out = sweep_->macs();
+  out.plain += extra_macs_.plain;
+  out.planned += extra_macs_.planned;
+  out.executed += extra_macs_.executed;
+  return out;
+}
+
+void PatchRuns::count_null(size_t i) { extra_macs_.plain += static_cast<int64_t>(forward_macs(config(), length(i), length(i))); }
+
+void PatchRuns::count_extra(size_t i, int64_t n) {
+  const auto macs = static_cast<int64_t>(forward_macs(config(), length(i), 0)) * n;
+  for (int64_t* total : {&extra_macs_.plain, &extra_macs_.planned, &extra_macs_.executed}) *total += macs;
 }
 
 void PatchRuns::need(const std::vector<Site>& sites) {

@@ -33,6 +33,9 @@ struct PatchSetup {
   Progress* progress = nullptr;
 };
 
+// Multiply-adds with weights of a forward pass over so many tokens, logits of so many of them included.
+double forward_macs(const Config& config, int64_t tokens, int64_t logit_rows);
+
 class PatchRuns {
  public:
   // Throws InvalidArgument for no example, and what check_example and Metric::check throw.
@@ -49,6 +52,10 @@ class PatchRuns {
   int64_t first_difference(size_t i) const { return first_difference_[i]; }
 
   Sweep& sweep() { return *sweep_; }
+  // The sweep's multiply-adds, and those of cells that needed no run or were recomputed beside it.
+  SweepMacs macs() const;
+  void count_null(size_t i);              // a plain loop would have run example i
+  void count_extra(size_t i, int64_t n);  // n passes over example i without logits
   SweepHost host(size_t i) const { return host_of(i, denoises()); }
 
   const std::vector<double>& clean() const { return clean_; }
@@ -78,6 +85,7 @@ class PatchRuns {
   std::vector<Tensor> clean_logits_;
   std::vector<double> clean_, corrupted_;
   std::vector<Values> host_values_, other_values_;
+  SweepMacs extra_macs_;
   std::map<std::vector<int32_t>, Values> mean_values_;  // by prompt: examples of one template share theirs
 };
 
