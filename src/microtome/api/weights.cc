@@ -16,21 +16,21 @@ using algebra::HeadId;
 struct Verb {
   const char* name;
   Json (*rows)(const Context&, const WeightsOptions&);
-  std::set<std::string> fields;  // that it uses, besides verb and top
+  std::set<std::string> fields;  // that it uses, besides verb, top and seed
 };
 
 const std::vector<Verb>& verbs() {
   static const std::vector<Verb> kVerbs{
-      {"copying", copying_rows, {"heads", "layer", "head", "embedding", "own-top", "draws", "seed"}},
-      {"matching", matching_rows, {"heads", "layer", "head", "embedding", "offset", "own-top", "draws", "seed"}},
-      {"composition", composition_rows, {"heads", "layer", "head", "from", "to", "kind", "offset", "draws", "seed"}},
+      {"copying", copying_rows, {"heads", "layer", "head", "embedding", "own-top", "draws"}},
+      {"matching", matching_rows, {"heads", "layer", "head", "embedding", "offset", "own-top", "draws"}},
+      {"composition", composition_rows, {"heads", "layer", "head", "from", "to", "kind", "offset", "draws"}},
       {"pairs", pair_rows, {"heads", "layer", "head", "embedding", "offset", "circuit", "source"}},
       {"skip-trigrams", skip_trigram_rows, {"heads", "layer", "head", "embedding", "offset", "per-source"}},
       {"bigrams", bigram_rows, {"embedding", "source", "per-source"}},
       {"svd", svd_rows, {"heads", "layer", "head", "embedding", "offset", "circuit", "directions", "tokens"}},
       {"neurons", neuron_rows, {"layer", "embedding", "tokens"}},
-      {"induction", induction_rows, {"heads", "layer", "head", "embedding", "offset", "seed"}},
-      {"virtual", virtual_rows, {"heads", "layer", "head", "from", "to", "embedding", "draws", "seed"}},
+      {"induction", induction_rows, {"heads", "layer", "head", "embedding", "offset"}},
+      {"virtual", virtual_rows, {"heads", "layer", "head", "from", "to", "embedding", "draws"}},
       {"residual", residual_rows, {"layer", "show"}},
   };
   return kVerbs;
@@ -170,7 +170,7 @@ WeightsOptions weights_options(const Json& request) {
   o.seed = static_cast<uint64_t>(f.integer("seed", 0, INT64_MAX).value_or(0));
   f.finish();
   for (const auto& [name, value] : request.items())
-    if (name != "verb" && name != "top" && !value.is_null() && !v.fields.contains(name))
+    if (name != "verb" && name != "top" && name != "seed" && !value.is_null() && !v.fields.contains(name))
       throw FieldError(name, fmt::format("weights {} does not use {}", o.verb, name));
   return o;
 }
