@@ -34,8 +34,8 @@ constexpr const char* kNames[] = {
     "Susan",  "Jessica", "Sarah",  "Karen",   "Lisa",    "Nancy", "Sandra", "Ashley", "Emily",   "Kate",    "Laura", "Rachel",
     "Anna",   "Emma",    "Alice",  "Julia",   "Maria",   "Rose",  "Grace",  "Sara",   "Jane",    "Linda",   "Helen", "Lucy"};
 
-std::vector<Piece> sentence(size_t which, const std::string& a, const std::string& b, const std::string& s) {
-  const bool first = s == a;
+// `first`: the clean side repeats the first name.
+std::vector<Piece> sentence(size_t which, const std::string& a, const std::string& b, const std::string& s, bool first) {
   return fill(kTemplates[which], {{"A", {a, first ? "S1" : "IO"}}, {"B", {b, first ? "IO" : "S1"}}, {"S2", {s, "S2"}}});
 }
 
@@ -45,7 +45,7 @@ std::vector<int32_t> unrelated(const TaskSource& source, const std::vector<std::
   std::vector<std::string> other;
   for (const size_t i : shuffled(names.size(), seed, "task.ioi.control", index))
     if (names[i] != used.a && names[i] != used.b) other.push_back(names[i]);
-  return make_prompt(source, sentence(which, other.at(0), other.at(1), other.at(2))).ids;
+  return make_prompt(source, sentence(which, other.at(0), other.at(1), other.at(2), true)).ids;
 }
 
 bool single(const TaskSource& source, const Names& names) {
@@ -67,7 +67,8 @@ std::vector<TaskExample> make_ioi(const TaskSource& source, int64_t n, uint64_t 
     const bool second = chosen.second_first == (i % 2 == 0);
     const std::string& s = second ? chosen.b : chosen.a;
     const std::string& io = second ? chosen.a : chosen.b;
-    auto example = make_pair(source, sentence(which, chosen.a, chosen.b, s), sentence(which, chosen.a, chosen.b, io));
+    auto example =
+        make_pair(source, sentence(which, chosen.a, chosen.b, s, !second), sentence(which, chosen.a, chosen.b, io, !second));
     if (!example)
       throw Error(ErrorKind::kUnsupported,
                   "task ioi: this model's tokenizer does not cut \"{}\" and its other version alike, or its context is too short",
