@@ -16,6 +16,7 @@ std::span<const CommandEntry> commands() {
       {"tasks", "prompts with known answers, and how often the model is right", make_tasks},
       {"patch", "which places carry the difference between two prompts", make_patch},
       {"train", "fit a lens to a model", make_train},
+      {"neurons", "which neurons hold a fact, and what changing them does", make_neurons},
       {"bench", "how fast this machine runs a model", make_bench},
       {"serve", "the page and the HTTP interface", make_serve},
       {"completion", "a script that completes commands in bash, zsh or fish", make_completion},

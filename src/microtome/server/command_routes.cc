@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "microtome/api/neurons.h"
 #include "microtome/api/patch.h"
 #include "microtome/api/tasks.h"
 #include "microtome/api/weights.h"
@@ -117,12 +118,16 @@ HttpResponse weights(Call& call) {
   return compute(call, [o = api::weights_options(call.body)](const api::Context& c) { return api::weights(c, o); });
 }
 
+HttpResponse neurons(Call& call) {
+  return compute(call, [o = api::neurons_options(call.body)](const api::Context& c) { return api::neurons(c, o); });
+}
+
 using Command = HttpResponse (*)(Call&);
 const std::map<std::string_view, Command>& commands() {
   static const std::map<std::string_view, Command> table{
       {"tokenize", tokenize}, {"inspect", inspect},       {"models", models}, {"lens", lens},
       {"patterns", patterns}, {"perplexity", perplexity}, {"run", run},       {"trace", trace},
-      {"weights", weights},   {"tasks", tasks},           {"patch", patch}};
+      {"weights", weights},   {"tasks", tasks},           {"patch", patch},   {"neurons", neurons}};
   return table;
 }
 

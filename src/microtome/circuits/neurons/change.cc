@@ -97,6 +97,30 @@ std::vector<NeuronRef> random_neurons(std::span<const NeuronRef> neurons, int64_
   return out;
 }
 
+std::vector<double> mean_activations(const Model& model, std::span<const FactPrompt> prompts,
+                                     std::span<const NeuronRef> neurons) {
+  Batch batch;
+  Plan plan;
+  plan.logit_rows = LogitRows::kNone;
+  std::vector<int64_t> rows;
+  for (const FactPrompt& p : prompts) {
+    const int64_t begin = batch.add_sequence(forced_tokens(p)).row_begin;
+    for (size_t k = 0; k < p.answer.size(); ++k) rows.push_back(begin + std::ssize(p.ids) - 1 + static_cast<int64_t>(k));
+  }
+  std::vector<double> out(neurons.size(), 0.0);
+  std::set<int> layers;
+  for (const NeuronRef& n : neurons) layers.insert(n.layer);
+  for (const int layer : layers)
+    plan.read({SiteKind::kMlpPost, layer}, [&](const SiteValue& v) {
+      for (size_t i = 0; i < neurons.size(); ++i)
+        for (size_t r = 0; r < rows.size() && neurons[i].layer == v.site.layer; ++r)
+          out[i] +=
+              std::as_const(v.data).f32()[rows[r] * v.data.row_size() + neurons[i].index] / static_cast<double>(rows.size());
+    });
+  if (!layers.empty()) forward(model, {.batch = batch, .plan = &plan});
+  return out;
+}
+
 // --- bench -------------------------------------------------------------------------------------------------------------------
 
 ChangeBench::ChangeBench(const Model& model, std::vector<FactPrompt> prompts, std::span<const int> layers,

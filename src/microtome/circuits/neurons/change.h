@@ -45,10 +45,14 @@ NeuronChange rewrite_change(const Model& model, std::span<const NeuronRef> neuro
 std::vector<NeuronRef> random_neurons(std::span<const NeuronRef> neurons, int64_t d_mlp, uint64_t seed, std::string_view purpose,
                                       int draw);
 
+// Mean of mlp.hook_post of some neurons over the prompts' predicting positions.
+std::vector<double> mean_activations(const Model& model, std::span<const FactPrompt> prompts, std::span<const NeuronRef> neurons);
+
 struct FactOutcome {
   double answer = 0;      // probability, mean over the answer's tokens
   double new_answer = 0;  // of the new answer's first token where the answer's first is predicted; 0 without one
   int32_t top = 0;        // most probable there
+  bool right = false;     // every token of the answer is the most probable
 };
 
 class ChangeBench {

@@ -67,8 +67,11 @@ class ChangePlan {
 inline int64_t read_outcome(const OpContext& ctx, const Tensor& logits, int64_t row, const FactPrompt& p, FactOutcome& out) {
   const int64_t n = std::ssize(p.answer);
   const auto predictions = predict(ctx, logits.slice(row, row + n), p.answer);
-  out = {.top = predictions[0].top};
-  for (const TokenPrediction& x : predictions) out.answer += x.probability / static_cast<double>(n);
+  out = {.top = predictions[0].top, .right = true};
+  for (int64_t k = 0; k < n; ++k) {
+    out.answer += predictions[k].probability / static_cast<double>(n);
+    out.right = out.right && predictions[k].top == p.answer[k];
+  }
   if (!p.new_answer.empty())
     out.new_answer = predict(ctx, logits.slice(row, row + 1), std::span(p.new_answer).first(1))[0].probability;
   return n;

@@ -1,0 +1,62 @@
+// neurons: which neurons hold a fact, and what becomes of the fact, its paraphrases and other facts when they are changed
+// (Dai et al. 2022; circuits specification, section 9).
+//
+//   NeuronsOptions options{.facts = facts, .suppress = true};
+//   Json result = neurons(context, options);          // {model, facts[], hubs[], perplexity, locality, operations[], ...}
+//
+// A fact is an object {id, relation, subject, answer, new_answer, prompts[], heldout[]}; prompts and answers are texts or lists
+// of token ids. An answer given as text gets a space before it, unless it begins with one or the prompt ends with one.
+#pragma once
+
+#include <functional>
+
+#include "microtome/api/request.h"
+#include "microtome/circuits/neurons/change.h"
+#include "microtome/circuits/neurons/refine.h"
+
+namespace microtome::api {
+
+struct NeuronsOptions {
+  std::vector<Json> facts;
+  std::optional<bool> bos;
+  bool check = false;  // only say how often the model is right
+  bool find = false;   // only find, where no operation is asked for; finding and suppressing is the default
+  bool suppress = false, amplify = false, erase = false, rewrite = false;
+
+  QuadratureRule rule = QuadratureRule::kGauss;
+  int64_t steps = 20, most_steps = 128;
+  double threshold = 0.2, share = 0.7, hub_share = 0.05;
+  double from = 1, to = 8;          // a rewrite's lengths of e(old) and e(new), in units of the value row
+  int64_t controls = 8;             // control facts of the same relation, and as many of others
+  int64_t draws = 20;               // of random neurons
+  std::optional<std::string> text;  // whose perplexity is reported; absent: a short text of our own
+  int64_t text_tokens = 256;        // of it
+  uint64_t seed = 0;
+
+  // What was found before (lines that on_found was given), taken instead of computing it again where model, fact and settings
+  // are the same.
+  std::vector<Json> found;
+  std::function<void(const Json& line)> on_found;  // after each fact
+};
+
+// From a request's body: the options by their long names, `facts` a list of objects.
+NeuronsOptions neurons_options(const Json& request);
+
+// Throws FieldError for facts that are malformed, that lack what an operation needs, or that the tokenizer splits into nothing.
+Json neurons(const Context& context, const NeuronsOptions& options);
+
+// --- between neurons.cc and neurons_effects.cc ---------------------------------------------------------------------------------
+
+struct NeuronsFact {
+  Fact fact;
+  std::string subject, prompt, answer, new_answer;  // as shown
+  std::vector<FoundNeuron> neurons;                 // without hubs
+  std::vector<FoundNeuron> most_active;             // equally many
+  int right = 0;                                    // of its prompts
+};
+
+// Adds `effect` and `effects` to each fact's object, and operations[], perplexity and locality to the result.
+void add_neuron_effects(const Context& context, const NeuronsOptions& options, const std::vector<NeuronsFact>& facts,
+                        Json& result);
+
+}  // namespace microtome::api
