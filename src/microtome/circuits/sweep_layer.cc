@@ -1,12 +1,10 @@
 #include "microtome/circuits/sweep_layer.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "microtome/circuits/sweep_cost.h"
 #include "microtome/circuits/sweep_heads.h"
-#include "microtome/model/pass.h"
-#include "microtome/ops/rows.h"
+#include "microtome/circuits/sweep_plain.h"
 
 namespace microtome::sweep {
 namespace {
@@ -18,12 +16,6 @@ Tensor plain(const Model& model, const Matrix& m) {
   Tensor w = Tensor::empty({m.view.k, m.view.n}, model.arena());
   model.context().kernels.unpack(m.view, 0, m.view.n, m.view.n, 1, w.f32());
   return w;
-}
-
-std::vector<int32_t> rows_from(int64_t begin, int64_t end) {
-  std::vector<int32_t> out(std::max<int64_t>(0, end - begin));
-  std::iota(out.begin(), out.end(), static_cast<int32_t>(begin));
-  return out;
 }
 
 // Rows that changes at some positions of one host become: host stream + sum of changes, one change at a time.
@@ -244,105 +236,7 @@ void Layers::run_whole(int l, const RowStore& in, RowStore& out) {
 }
 
 void Layers::run_plain(int l, const RowStore& in, const RowStore& mid, RowStore& out) {
-  const int64_t d = config_.d_model, q_width = config_.n_heads * config_.d_head;
-  std::vector<StepRows> changed, onward, asking;
-  std::vector<std::vector<int32_t>> onward_positions, asking_positions;
-  std::vector<KvCache> caches;
-  caches.reserve(in.parts().size());
-  onward_positions.reserve(in.parts().size());
-  asking_positions.reserve(in.parts().size());
-  std::vector<int64_t> asking_rows;
-  for (const RowStore::Part& part : in.parts()) {
-    const Item& item = items_[part.item];
-    caches.push_back(empty_cache(config_));
-    for (int64_t h = 0; h < config_.n_kv_heads; ++h) caches.back().head(l, h) = item.host->cache.head(l, h);
-    onward_positions.push_back(last(l) ? wanted(item, part.positions[0]) : rows_from(part.positions[0], item.host->length()));
-    changed.push_back({item.host, &caches.back(), part.positions});
-    onward.push_back({item.host, &caches.back(), onward_positions.back()});
-    std::vector<int32_t>& asks = asking_positions.emplace_back();
-    for (size_t i = 0; i < part.positions.size(); ++i)
-      if (!last(l) || std::binary_search(onward_positions.back().begin(), onward_positions.back().end(), part.positions[i])) {
-        asks.push_back(part.positions[i]);
-        asking_rows.push_back(part.first + static_cast<int64_t>(i));
-      }
-    asking.push_back({item.host, &caches.back(), asks});
-  }
-
-  Tensor stream;  // [onward rows and mid rows, D], what the MLP reads (serial)
-  const Batch onward_batch = step_batch(onward);
-  const int64_t n = onward_batch.rows(), n_mid = mid.rows();
-  Tensor resid = Tensor::empty({n, d}, model_.arena()), q = Tensor::empty({n, config_.n_heads, config_.d_head}, model_.arena());
-  Value after_attention_rows;
-  if (!in.empty()) {
-    const Batch changed_batch = step_batch(changed), asking_batch = step_batch(asking);
-    Pass keys(model_, {.batch = changed_batch, .macs = &macs_.executed}),
-        queries(model_, {.batch = asking_batch, .macs = &macs_.executed});
-    const Tensor x = in.tensor(model_.arena());
-    const QkvRows kv = keys.project_keys(l, x);
-    keys.remember(l, kv.k, kv.v);
-    Tensor asking_x = Tensor::empty({std::ssize(asking_rows), d}, model_.arena());
-    for (size_t i = 0; i < asking_rows.size(); ++i)
-      std::copy_n(in.row(asking_rows[i]), d, asking_x.f32() + static_cast<int64_t>(i) * d);
-    Value new_q;
-    if (!asking_rows.empty()) new_q = queries.project_queries(l, asking_x);
-    int64_t row = 0, next_q = 0;
-    for (size_t s = 0; s < in.parts().size(); ++s) {
-      const RowStore::Part& part = in.parts()[s];
-      const HostRun& host = *items_[part.item].host;
-      for (const int32_t p : onward_positions[s]) {
-        const auto at = std::lower_bound(part.positions.begin(), part.positions.end(), p);
-        const bool is_new = at != part.positions.end() && *at == p;
-        std::copy_n(is_new ? in.row(part.first + (at - part.positions.begin()))
-                           : std::as_const(host.at(SiteKind::kResidPre, l)).f32() + p * d,
-                    d, resid.f32() + row * d);
-        std::copy_n(is_new ? std::as_const(new_q.data).f32() + next_q++ * q_width
-                           : std::as_const(host.at(SiteKind::kQ, l)).f32() + p * q_width,
-                    q_width, q.f32() + row * q_width);
-        ++row;
-      }
-    }
-    if (n > 0) {
-      Pass pass(model_, {.batch = onward_batch, .macs = &macs_.executed});
-      after_attention_rows = call<Add>(nullptr, model_.context(), {}, Value(resid), pass.write_heads(l, pass.attend(l, q)));
-    }
-  }
-
-  // The MLP reads the stream after attention, or beside it.
-  std::vector<StepRows> all = onward;
-  std::vector<std::vector<int32_t>> mid_positions;
-  mid_positions.reserve(mid.parts().size());
-  std::vector<int64_t> mid_rows;
-  for (const RowStore::Part& part : mid.parts()) {
-    const Item& item = items_[part.item];
-    const std::vector<int32_t> wants = wanted(item, part.positions[0]);
-    std::vector<int32_t>& keep = mid_positions.emplace_back();
-    for (size_t i = 0; i < part.positions.size(); ++i)
-      if (!last(l) || std::binary_search(wants.begin(), wants.end(), part.positions[i])) {
-        keep.push_back(part.positions[i]);
-        mid_rows.push_back(part.first + static_cast<int64_t>(i));
-      }
-    all.push_back({item.host, nullptr, keep});
-  }
-  (void)n_mid;
-  const Batch all_batch = step_batch(all);
-  const int64_t total = all_batch.rows();
-  if (total == 0) return;
-  stream = Tensor::empty({total, d}, model_.arena());
-  if (n > 0) std::copy_n(std::as_const(after_attention_rows.data).f32(), n * d, stream.f32());
-  for (size_t i = 0; i < mid_rows.size(); ++i)
-    std::copy_n(mid.row(mid_rows[i]), d, stream.f32() + (n + static_cast<int64_t>(i)) * d);
-  Value result(stream);
-  if (config_.has_mlp()) {
-    Pass pass(model_, {.batch = all_batch, .macs = &macs_.executed});
-    const Value mlp_out = pass.mlp(l, config_.parallel ? Value(resid) : Value(stream));
-    result = call<Add>(nullptr, model_.context(), {}, Value(stream), mlp_out);
-  }
-  int64_t row = 0;
-  for (size_t s = 0; s < all.size(); ++s) {
-    out.begin(s < in.parts().size() ? in.parts()[s].item : mid.parts()[s - in.parts().size()].item);
-    for (const int32_t p : all[s].positions) std::copy_n(std::as_const(result.data).f32() + row++ * d, d, out.add_row(p));
-    out.end();
-  }
+  PlainBlock(model_, items_, l, macs_).run(in, mid, out);
 }
 
 }  // namespace microtome::sweep
