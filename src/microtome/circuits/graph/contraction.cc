@@ -39,8 +39,7 @@ void Contraction::begin(int64_t first_source, int64_t last_source, bool keep_all
 void Contraction::add(int64_t v, int64_t row, float weight, const float* gradient) {
   low_ = std::min(low_, v);
   MT_CHECK(v < top_ && top_ - low_ <= capacity_);
-  float* to = slot(v, row);
-  for (int64_t k = 0; k < d_; ++k) to[k] += weight * gradient[k];
+  model_.context().kernels.add_scaled(d_, weight, gradient, slot(v, row));
 }
 
 void Contraction::done_down_to(int64_t v, std::vector<double>& scores) {
@@ -69,8 +68,7 @@ void Contraction::contract(std::vector<double>& scores) {
       std::vector<float> b(d_ * n), c(m * n);
       for (int64_t row = 0; row < rows(); ++row) {
         const float* g = gradient_.f32() + (row * capacity_ + from) * d_;
-        for (int64_t k = 0; k < d_; ++k)
-          for (int64_t j = 0; j < n; ++j) b[k * n + j] = g[j * d_ + k];
+        kernels.transpose(n, d_, g, b.data());
         kernels.gemm_plain(delta(row) + first_ * d_, b.data(), c.data(), m, d_, n);
         for (int64_t j = 0; j < n; ++j) {
           const int64_t v = top_ - 1 - from - j, last = std::min(last_, graph_.sources_of(v)) - first_;

@@ -14,10 +14,13 @@
 // z_u is the clean run's value, a_u the ablated one. The same digits for any memory budget and thread count. One thread.
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "microtome/circuits/graph/ablation.h"
+#include "microtome/circuits/graph/circuit_run.h"
 #include "microtome/circuits/graph/graph.h"
 #include "microtome/circuits/metric.h"
 #include "microtome/circuits/neurons/quadrature.h"
@@ -49,8 +52,13 @@ struct EdgeScores {
   // the gap is NaN where the two runs' metrics do not differ.
   std::vector<double> gap;
   std::vector<int64_t> nodes;
-  double total_gap = 0;  // the same of the sums over examples
+  double total_gap = 0;  // the same with numerator and denominator summed over examples
 };
+
+// M(clean run with one edge carrying the ablated value) - M(clean run), for each of `edges`, on each example. sink(i, effects
+// [examples]) sees each edge once, in order of their receivers: `run` (of the same graph) shares what lies below.
+void patch_edges(CircuitRun& run, const Metric& metric, const Graph& graph, std::span<const int64_t> edges,
+                 const std::function<void(size_t i, std::span<const double> effects)>& sink, Progress* progress = nullptr);
 
 // Throws what check_example, Metric::check and forward throw; InvalidArgument for no examples.
 EdgeScores score_edges(const Model& model, const Graph& graph, const std::vector<Example>& examples, const Metric& metric,

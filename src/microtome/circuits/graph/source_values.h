@@ -19,6 +19,7 @@
 #include "microtome/circuits/graph/graph.h"
 #include "microtome/circuits/metric.h"
 #include "microtome/model/model.h"
+#include "microtome/model/pass.h"
 
 namespace microtome {
 
