@@ -1,5 +1,5 @@
 // The arithmetic that a sweep saves, against the table of the circuits specification, section 7 (GPT-2 small, 15 tokens).
-#include "microtome/circuits/sweep_cost.h"
+#include "microtome/circuits/sweep/cost.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "microtome/base/error.h"
-#include "microtome/circuits/sweep_cost.h"
+#include "microtome/circuits/sweep/cost.h"
 
 namespace microtome {
 

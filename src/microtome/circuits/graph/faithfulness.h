@@ -26,10 +26,10 @@ struct FaithfulnessOptions {
 };
 
 struct FaithfulnessPoint {
-  double k = 0;       // share of edges
-  int64_t asked = 0;  // floor(k n)
-  int64_t edges = 0;  // left after pruning
-  double f = 0, low = 0, high = 0;
+  double k = 0;                                        // share of edges
+  int64_t asked = 0;                                   // floor(k n)
+  int64_t edges = 0;                                   // left after pruning
+  double f = 0, low = 0, high = 0;                     // and its bootstrap interval, 95 %
   double random = 0, random_low = 0, random_high = 0;  // mean, least and most of the random circuits' f; NaN: none
 };
 

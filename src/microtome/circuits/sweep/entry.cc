@@ -1,4 +1,4 @@
-#include "microtome/circuits/sweep_entry.h"
+#include "microtome/circuits/sweep/entry.h"
 
 #include <algorithm>
 #include <cstring>

@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "microtome/circuits/sweep_entry.h"
+#include "microtome/circuits/sweep/entry.h"
 
 namespace microtome::sweep {
 

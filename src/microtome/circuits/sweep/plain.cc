@@ -1,4 +1,4 @@
-#include "microtome/circuits/sweep_plain.h"
+#include "microtome/circuits/sweep/plain.h"
 
 #include <algorithm>
 #include <numeric>

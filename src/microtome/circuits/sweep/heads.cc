@@ -1,4 +1,4 @@
-#include "microtome/circuits/sweep_heads.h"
+#include "microtome/circuits/sweep/heads.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "microtome/circuits/sweep_host.h"
+#include "microtome/circuits/sweep/host.h"
 
 #include <algorithm>
 

@@ -2,7 +2,7 @@
 // Internal to the sweep.
 #pragma once
 
-#include "microtome/circuits/sweep_layer.h"
+#include "microtome/circuits/sweep/layer.h"
 
 namespace microtome::sweep {
 

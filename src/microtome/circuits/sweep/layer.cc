@@ -1,10 +1,10 @@
-#include "microtome/circuits/sweep_layer.h"
+#include "microtome/circuits/sweep/layer.h"
 
 #include <algorithm>
 
-#include "microtome/circuits/sweep_cost.h"
-#include "microtome/circuits/sweep_heads.h"
-#include "microtome/circuits/sweep_plain.h"
+#include "microtome/circuits/sweep/cost.h"
+#include "microtome/circuits/sweep/heads.h"
+#include "microtome/circuits/sweep/plain.h"
 
 namespace microtome::sweep {
 namespace {

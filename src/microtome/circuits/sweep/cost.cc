@@ -1,4 +1,4 @@
-#include "microtome/circuits/sweep_cost.h"
+#include "microtome/circuits/sweep/cost.h"
 
 #include <algorithm>
 

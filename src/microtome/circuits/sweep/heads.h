@@ -1,7 +1,7 @@
 // z of heads whose queries, keys, values, scores or patterns an intervention changes. Internal to the sweep.
 #pragma once
 
-#include "microtome/circuits/sweep_layer.h"
+#include "microtome/circuits/sweep/layer.h"
 
 namespace microtome::sweep {
 

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "microtome/circuits/sweep_host.h"
+#include "microtome/circuits/sweep/host.h"
 
 namespace microtome::sweep {
 

@@ -1,7 +1,7 @@
 // A block without edits in it, on the changed rows of many interventions. Internal to the sweep.
 #pragma once
 
-#include "microtome/circuits/sweep_layer.h"
+#include "microtome/circuits/sweep/layer.h"
 
 namespace microtome::sweep {
 
