@@ -41,6 +41,7 @@ std::unique_ptr<Command> make_train();
 std::unique_ptr<Command> make_perplexity();
 std::unique_ptr<Command> make_weights();
 std::unique_ptr<Command> make_tasks();
+std::unique_ptr<Command> make_paths();
 std::unique_ptr<Command> make_patch();
 std::unique_ptr<Command> make_neurons();
 std::unique_ptr<Command> make_bench();

@@ -17,6 +17,7 @@ std::span<const CommandEntry> commands() {
       {"patch", "which places carry the difference between two prompts", make_patch},
       {"train", "fit a lens to a model", make_train},
       {"neurons", "which neurons hold a fact, and what changing them does", make_neurons},
+      {"paths", "which parts of the model wrote a logit", make_paths},
       {"bench", "how fast this machine runs a model", make_bench},
       {"serve", "the page and the HTTP interface", make_serve},
       {"completion", "a script that completes commands in bash, zsh or fish", make_completion},
