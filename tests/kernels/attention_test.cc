@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "attention_data.h"
+#include "microtome/kernels/attention_statistics.h"
 #include "microtome/kernels/isa.h"
 #include "op_case.h"
 
@@ -73,6 +74,40 @@ TEST_P(Attention, fused_equals_three_stages_bit_for_bit) {
   for (const AttentionData& s : shapes()) {
     const View<float> view(s, inputs_of(s));
     EXPECT_TRUE(run(s, view, 0, s.rows) == run_stages(s, view)) << s.name;
+  }
+}
+
+TEST_P(Attention, mass_on_listed_keys_and_entropy_are_those_of_the_stored_pattern) {
+  for (const AttentionData& s : shapes()) {
+    const View<float> view(s, inputs_of(s));
+    const int64_t ld = s.keys;
+    std::vector<float> pattern(static_cast<size_t>(s.rows * ld));
+    attention_scores(s.shape, view.blocks(), view.rows.data(), s.rows, pattern.data(), ld, view.scratch());
+    attention_softmax(view.rows.data(), s.rows, pattern.data(), ld, nullptr);
+
+    KeyLists lists(3, true);
+    std::vector<int64_t> row_of;
+    std::vector<double> want, mass(static_cast<size_t>(s.rows * lists.width()), 77.0);
+    for (int64_t i = 0; i < s.rows; ++i) {
+      std::vector<int32_t> some;  // seen or not
+      for (int64_t j = i % 5; j < s.keys; j += 7) some.push_back(static_cast<int32_t>(j));
+      lists.add_row({{0}, {}, some});
+      row_of.push_back(s.rows - 1 - i);
+    }
+    for (int64_t i = 0; i < s.rows; ++i) {
+      const float* p = pattern.data() + i * ld;
+      const auto seen = [&](int64_t j) { return j >= s.begin(i) && j < s.end(i) ? static_cast<double>(p[j]) : 0.0; };
+      double sum = 0, entropy = 0;
+      for (const int32_t j : lists.keys(row_of[static_cast<size_t>(i)], 2)) sum += seen(j);
+      for (int64_t j = 0; j < s.keys; ++j) entropy -= seen(j) > 0 ? seen(j) * std::log(seen(j)) : 0;
+      want.insert(want.end(), {seen(0), 0.0, sum, entropy});
+    }
+    Result r{std::vector<float>(static_cast<size_t>(s.rows * s.shape.dv)), std::vector<float>(static_cast<size_t>(s.rows))};
+    attention_block_mass(s.shape, view.blocks(), view.rows.data(), s.rows, lists, row_of.data(),
+                         row_pointers(r.z.data(), s.rows, s.shape.dv).data(),
+                         row_pointers(mass.data(), s.rows, lists.width()).data(), view.scratch());
+    EXPECT_EQ(std::memcmp(r.z.data(), run(s, view, 0, s.rows).z.data(), r.z.size() * 4), 0) << s.name;
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(mass[i], want[i], i % 4 == 3 ? 1e-5 : 0) << s.name << " " << i;
   }
 }
 

@@ -104,15 +104,21 @@ void attention_apply(const AttentionShape& shape, const KeyBlocks& keys, const Q
   });
 }
 
-void attention_block(const AttentionShape& shape, const KeyBlocks& keys, const QueryRow* rows, int64_t n_rows, float* const* z,
-                     float* lse, std::byte* scratch) {
+void internal::attention_block_tiles(const AttentionShape& shape, const KeyBlocks& keys, const QueryRow* rows, int64_t n_rows,
+                                     float* const* z, float* lse, std::byte* scratch, const PatternSeen& seen) {
   const Scratch s = cut(shape, scratch);
   const int64_t ld = padded(longest(rows, n_rows));
   for_each_tile(rows, n_rows, tile_rows(ld, 1), [&](const AttentionTile& tile, int64_t first) {
     tile_scores(shape, keys, tile, s.tile, ld, s.columns);
     attention_softmax(tile.rows, tile.n_rows, s.tile, ld, lse ? lse + first : nullptr);
+    if (seen) seen(tile, first, s.tile, ld);
     tile_apply(shape, keys, tile, s.tile, ld, z + first);
   });
+}
+
+void attention_block(const AttentionShape& shape, const KeyBlocks& keys, const QueryRow* rows, int64_t n_rows, float* const* z,
+                     float* lse, std::byte* scratch) {
+  internal::attention_block_tiles(shape, keys, rows, n_rows, z, lse, scratch, {});
 }
 
 void attention_merge(int64_t dv, float* z, float* lse, const float* z_other, float lse_other) {

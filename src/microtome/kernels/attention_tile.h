@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
 
 #include "microtome/kernels/attention.h"
@@ -65,6 +66,11 @@ void attention_softmax_backward_row(const QueryRow& row, const float* pattern, c
 // out[j] = scale * dscores[j] * (1 - (cap / c)^2), cap = scores[j] - bias: the gradient of q · k. scores: null without a cap.
 void attention_cap_backward_row(const QueryRow& row, float scale, float softcap, const float* scores, const float* dscores,
                                 float* out);
+
+// attention_block that shows each tile's pattern [rows][ld] while it is there; `seen` may be empty.
+using PatternSeen = std::function<void(const AttentionTile& tile, int64_t first, const float* pattern, int64_t ld)>;
+void attention_block_tiles(const AttentionShape& shape, const KeyBlocks& keys, const QueryRow* rows, int64_t n_rows,
+                           float* const* z, float* lse, std::byte* scratch, const PatternSeen& seen);
 
 // Calls fn(tile, first row) for runs of at most max_rows rows that share a slot map.
 template <class Fn>

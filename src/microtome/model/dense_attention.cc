@@ -45,6 +45,18 @@ SequenceRows rows_of(const AttentionCall& c, size_t index, bool keep_alive) {
   return s;
 }
 
+// Attention stage by stage, each a value that the plan may look at. Fills `mass` where there are lists.
+Value staged(const AttentionCall& c, const AttentionLayoutPtr& layout, const KeyLists* lists, double* mass) {
+  std::vector<Value> patterns;
+  for (size_t i = 0; i < layout->sequences.size(); ++i) {
+    const int sequence = static_cast<int>(i);
+    const Value scores = c.site(SiteKind::kAttnScores, attention_scores(c.tape, c.ctx, layout, sequence, c.q, c.k), sequence);
+    patterns.push_back(c.site(SiteKind::kPattern, attention_pattern(c.tape, c.ctx, layout, sequence, scores), sequence));
+    if (lists) pattern_mass(*layout, sequence, patterns.back().data, *lists, mass);
+  }
+  return attention_apply(c.tape, c.ctx, layout, patterns, c.v);
+}
+
 class DenseAttention : public AttentionPolicy {
  public:
   const char* name() const override { return "dense"; }
@@ -66,16 +78,17 @@ class DenseAttention : public AttentionPolicy {
     layout->n_kv_heads = c.config.n_kv_heads;
     layout->shape = {c.config.d_head, c.config.d_head, c.config.attention_scale, 0};
     for (size_t i = 0; i < c.batch.sequences.size(); ++i) layout->sequences.push_back(rows_of(c, i, c.tape != nullptr));
-    if (!c.plan.any_of({SiteKind::kAttnScores, SiteKind::kPattern}, c.layer))
-      return fused_attention(c.tape, c.ctx, layout, c.q, c.k, c.v);
-
-    std::vector<Value> patterns;
-    for (size_t i = 0; i < layout->sequences.size(); ++i) {
-      const int sequence = static_cast<int>(i);
-      const Value scores = c.site(SiteKind::kAttnScores, attention_scores(c.tape, c.ctx, layout, sequence, c.q, c.k), sequence);
-      patterns.push_back(c.site(SiteKind::kPattern, attention_pattern(c.tape, c.ctx, layout, sequence, scores), sequence));
+    const KeyLists* lists = c.plan.plan().mass_lists();
+    std::vector<double> mass;
+    if (lists) {
+      MT_CHECK_EQ(lists->rows(), c.batch.rows());
+      mass.resize(static_cast<size_t>(c.batch.rows() * c.config.n_heads * lists->width()));
     }
-    return attention_apply(c.tape, c.ctx, layout, patterns, c.v);
+    const Value z = c.plan.any_of({SiteKind::kAttnScores, SiteKind::kPattern}, c.layer)
+                        ? staged(c, layout, lists, mass.data())
+                        : fused_attention(c.tape, c.ctx, layout, c.q, c.k, c.v, lists, mass.data());
+    if (lists) c.plan.plan().mass_sink()(c.layer, mass);
+    return z;
   }
 
   AttentionCost cost(const Config& c, int64_t queries, int64_t cached) const override {

@@ -49,6 +49,13 @@ Plan& Plan::gradient(Site site, SiteSink sink) {
   return *this;
 }
 
+Plan& Plan::attention_mass(std::shared_ptr<const KeyLists> lists, MassSink sink) {
+  MT_CHECK(lists && !mass_lists_);
+  mass_lists_ = std::move(lists);
+  mass_sink_ = std::move(sink);
+  return *this;
+}
+
 Tensor take_slice(const SiteValue& value, const Slice& slice) {
   const Tensor& x = value.data;
   const bool pattern = value.sequence >= 0;

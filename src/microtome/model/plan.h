@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "microtome/model/batch.h"
@@ -72,6 +73,10 @@ struct Read {
   bool gradient = false;
 };
 
+// What one layer's heads attend to: mass [rows, H, lists.width()] on the lists' keys (kernels/attention_statistics.h). Attention
+// stays fused for it.
+using MassSink = std::function<void(int layer, std::span<const double> mass)>;
+
 enum class LogitRows : uint8_t { kAll, kLast, kNone, kChosen };
 
 class Plan {
@@ -80,6 +85,12 @@ class Plan {
   Plan& read(Site site, SiteSink sink);
   // Called during Tape::backward with the gradient at the site (after its edits), possibly in several parts, to be added up.
   Plan& gradient(Site site, SiteSink sink);
+
+  // In every layer: the attention that each query (row of the pass; one row of `lists` for each) gives to listed keys, after all
+  // edits. At most one for each plan, and only where a pass has as many rows as `lists`.
+  Plan& attention_mass(std::shared_ptr<const KeyLists> lists, MassSink sink);
+  const KeyLists* mass_lists() const { return mass_lists_.get(); }
+  const MassSink& mass_sink() const { return mass_sink_; }
 
   // Rows (of the pass) whose logits are wanted: all, each sequence's last (the default), none, or these.
   LogitRows logit_rows = LogitRows::kLast;
@@ -97,6 +108,8 @@ class Plan {
  private:
   std::vector<Edit> edits_;
   std::vector<Read> reads_;
+  std::shared_ptr<const KeyLists> mass_lists_;
+  MassSink mass_sink_;
 };
 
 // Part of a value, as memory of its own: [rows, heads, width] (or [heads, rows, keys] for patterns) cut to heads and values;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "microtome/kernels/attention.h"
+#include "microtome/kernels/attention_statistics.h"
 #include "microtome/kernels/fused.h"
 #include "microtome/kernels/gemm.h"
 #include "microtome/tensor/tensor.h"
@@ -42,6 +43,7 @@ struct Backend {
   MT_KERNEL(attention_softmax);
   MT_KERNEL(attention_apply);
   MT_KERNEL(attention_block);
+  MT_KERNEL(attention_block_mass);
   MT_KERNEL(attention_block_backward);
   MT_KERNEL(attention_scores_backward);
   MT_KERNEL(attention_softmax_backward);

@@ -52,6 +52,12 @@ struct TaskRows {
       }
   }
 
+  std::vector<int64_t> pass_rows(int64_t n_heads) const {
+    std::vector<int64_t> out;
+    for (const int64_t at : index) out.push_back(at / n_heads);
+    return out;
+  }
+
   template <class T>
   std::vector<T*> pointers(T* base, int64_t width) const {
     std::vector<T*> out;
@@ -142,8 +148,8 @@ void fused_backward(Tape* tape, const OpContext& ctx, const AttentionLayout& lay
 
 }  // namespace
 
-Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k,
-                      const Value& v) {
+Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k, const Value& v,
+                      const KeyLists* lists, double* mass) {
   const AttentionShape& shape = layout->shape;
   Tensor z = Tensor::empty({q.data.size(0), layout->n_heads, shape.dv}, ctx.arena);
   const auto tasks = forward_tasks(*layout);
@@ -155,6 +161,13 @@ Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layou
       const TaskRows rows(*layout, tasks[i], q.data.f32());
       const auto out = rows.pointers(z.f32(), shape.dv);
       const HeadKeys& keys = layout->sequences[tasks[i].sequence].heads[tasks[i].kv_head];
+      if (lists) {
+        const auto sums = rows.pointers(mass, lists->width());
+        const std::vector<int64_t> row_of = rows.pass_rows(layout->n_heads);
+        ctx.kernels.attention_block_mass(shape, keys.blocks(), rows.rows.data(), std::ssize(rows.rows), *lists, row_of.data(),
+                                         out.data(), sums.data(), scratch.get());
+        continue;
+      }
       ctx.kernels.attention_block(shape, keys.blocks(), rows.rows.data(), std::ssize(rows.rows), out.data(), nullptr,
                                   scratch.get());
     }
@@ -251,6 +264,16 @@ Value attention_pattern(Tape* tape, const OpContext& ctx, AttentionLayoutPtr lay
     });
     tape->add_gradient(node, dscores);
   });
+}
+
+void pattern_mass(const AttentionLayout& layout, int sequence, const Tensor& pattern, const KeyLists& lists, double* mass) {
+  const SequenceRows& s = layout.sequences[sequence];
+  for (int64_t h = 0; h < layout.n_heads; ++h)
+    for (int64_t i = 0; i < s.rows(); ++i) {
+      const int64_t row = s.row_begin + i;
+      lists.sum(row, pattern.f32() + (h * s.rows() + i) * s.n_slots, 0, s.n_slots,
+                mass + (row * layout.n_heads + h) * lists.width());
+    }
 }
 
 Value attention_apply(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const std::vector<Value>& patterns,

@@ -43,9 +43,12 @@ struct AttentionLayout {
 
 using AttentionLayoutPtr = std::shared_ptr<const AttentionLayout>;
 
-// -> z [rows, H, dv].
-Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k,
-                      const Value& v);
+// -> z [rows, H, dv]. With `lists` (one row for each row of the pass) also mass [rows, H, lists->width()].
+Value fused_attention(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, const Value& q, const Value& k, const Value& v,
+                      const KeyLists* lists = nullptr, double* mass = nullptr);
+
+// The same mass of one sequence from its stored pattern [H, rows of it, n_slots].
+void pattern_mass(const AttentionLayout& layout, int sequence, const Tensor& pattern, const KeyLists& lists, double* mass);
 
 // One sequence's scores [H, rows, n_slots], -inf where not visible. Sequences with slot lists are refused (Unsupported).
 Value attention_scores(Tape* tape, const OpContext& ctx, AttentionLayoutPtr layout, int sequence, const Value& q, const Value& k);
