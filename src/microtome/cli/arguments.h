@@ -61,6 +61,9 @@ class InputArguments {
   void declare_text(OptionSet& options);
   // Reads the files that are named; exactly one input must be given.
   api::InputOptions read() const;
+  // Some input was given: of commands that have a text of their own.
+  bool given() const { return prompt_ || file_ || tokens_ || tokens_npy_ || prompts_; }
+  std::optional<bool> bos() const { return bos_; }
 
  private:
   void declare_input(OptionSet& options, bool with_ids);
