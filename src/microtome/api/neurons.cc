@@ -218,8 +218,8 @@ Json check_facts(const Context& context, const std::vector<NeuronsFact>& facts) 
   Json out = Json::array();
   if (context.progress) context.progress->begin("checking facts", static_cast<double>(facts.size()));
   for (const NeuronsFact& f : facts) {
-    Json object{
-        {"id", f.fact.id}, {"relation", f.fact.relation}, {"subject", f.subject}, {"prompt", f.prompt}, {"answer", f.answer}};
+    Json object{{"id", f.fact.id},    {"relation", f.fact.relation}, {"subject", f.subject},
+                {"prompt", f.prompt}, {"answer", f.answer},          {"answer_tokens", f.fact.prompts[0].answer.size()}};
     for (const auto& [name, list] : {std::pair{"prompts", &f.fact.prompts}, std::pair{"heldout", &f.fact.heldout}}) {
       Json rows = Json::array();
       if (!list->empty()) {
