@@ -160,7 +160,6 @@ Json induction_rows(const Context& c, const WeightsOptions& o) {
     rows.push_back({{"layer", s.id.layer},
                     {"head", s.id.head},
                     {"score", s.score},
-                    {"matching", s.matching},
                     {"copying", s.copying},
                     {"qk_trace", s.qk_trace},
                     {"composition", s.composition},

@@ -107,9 +107,8 @@ std::vector<Column> columns_of(const std::string& verb, const Json& rows) {
         number("copying", "copying"), scaled("Σ|λ|", "magnitude")};
   if (verb == "induction")
     return {head_column(),
-            number("score", "score"),
-            number("matching", "matching"),
-            number("copying", "copying"),
+            number("key matching", "score"),
+            number("OV copying", "copying"),
             {"QK trace", Align::kRight, [](const Json& r) { return rough(r["qk_trace"]); }},
             end_column("via"),
             number("K-composition", "composition"),

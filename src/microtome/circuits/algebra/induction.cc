@@ -61,7 +61,7 @@ InductionScore score(std::span<const HeadWeights> heads, const std::vector<Prepa
   }
   out.via = heads[via].id;
   out.via_previous = previous[via];
-  out.matching = positivity(microtome::eigenvalues(small(prepared[via], prepared[second])));
+  out.score = positivity(microtome::eigenvalues(small(prepared[via], prepared[second])));
   out.composition = composition_score(heads[via].ov(), transposed(heads[second].qk()));
   return out;
 }
@@ -130,7 +130,6 @@ std::vector<InductionScore> induction(std::span<const HeadWeights> heads, std::s
     if (heads[i].id.layer <= first_layer) continue;
     all[i].copying = copies[i].score;
     all[i].qk_trace = traces[i];
-    all[i].score = std::min(all[i].matching, all[i].copying);
     out.push_back(all[i]);
   }
   std::stable_sort(out.begin(), out.end(), [](const InductionScore& a, const InductionScore& b) { return a.score > b.score; });

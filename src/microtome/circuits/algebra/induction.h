@@ -19,8 +19,7 @@ namespace microtome::algebra {
 
 struct InductionScore {
   HeadId id;
-  double score = 0;     // the smaller of the next two
-  double matching = 0;  // positivity of W_E QK₂ OV₁ᵀ W_Eᵀ, head 1 = `via`
+  double score = 0;     // positivity of W_E QK₂ OV₁ᵀ W_Eᵀ, head 1 = `via`
   double copying = 0;   // positivity of W_E OV₂ W_U
   double qk_trace = 0;  // over all earlier heads, each divided by ‖QK₂‖ ‖OV_e‖ ‖W_Eᵀ W_E‖, so that models compare
   double composition = 0;  // K-composition with `via`
@@ -29,7 +28,8 @@ struct InductionScore {
 };
 
 // `previous`: each head's mean attention to the token before, or 1 for all where nothing is known. `gram_embed` = W_Eᵀ W_E [D,
-// D]. Heads of layer 0, which have no earlier one, are left out. By falling score.
+// D]. Heads of layer 0, which have no earlier one, are left out. By falling
+// score. (Not by the smaller of both axes: heads that attend as induction heads do may copy through later layers.)
 std::vector<InductionScore> induction(std::span<const HeadWeights> heads, std::span<const double> previous,
                                       const MatrixF64& gram_embed, const MatrixF64& gram_copying, Progress* progress = nullptr);
 
