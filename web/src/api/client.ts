@@ -6,6 +6,7 @@
  *     const { data, recorded } = await client.call('lens', body, types.lens, signal);
  */
 import { failure, health, runEvent, run as runShape, type Health, type Run, type RunEvent } from './types';
+import { progress as progressEvent, type Progress } from './circuit_types';
 import type { Check } from './shape';
 import { recall, type Recording } from './recorded';
 import { events } from './sse';
@@ -84,6 +85,25 @@ export class Client {
       onToken(runEvent(event, 'run'));
     }
     throw new ApiError('run: the stream ended before the model was done; generate again', 'broken');
+  }
+
+  /** Long work: what it reports on the way is handed over, its answer comes back at the end. Aborting stops the work. */
+  async compute<T>(
+    command: string,
+    body: object,
+    shape: Check<T>,
+    onProgress: (report: Progress) => void,
+    signal: AbortSignal,
+  ): Promise<T> {
+    const response = await this.post(command, { ...body, stream: true }, signal);
+    if (!response.body) throw new ApiError(`${command}: the stream has no body`, 'broken');
+    for await (const data of events(response.body)) {
+      const event = data as Record<string, unknown>;
+      if (event.error) throw new ApiError(failure(event, command).error.message, 'refused');
+      if (event.done) return shape(event, command);
+      if (event.progress) onProgress(progressEvent(event, command).progress);
+    }
+    throw new ApiError(`${command}: the stream ended before the work was done; run it again`, 'broken');
   }
 
   async blob(command: string, body: object, signal?: AbortSignal): Promise<Blob> {

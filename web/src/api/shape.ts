@@ -67,3 +67,21 @@ export function oneOf<const T extends string>(...words: T[]): Check<T> {
     return v as T;
   };
 }
+
+/** An object whose fields are all of one kind. */
+export function record<T>(inner: Check<T>): Check<Record<string, T>> {
+  return (v, path) => {
+    if (typeof v !== 'object' || v === null || Array.isArray(v)) throw new ShapeError(path, 'an object', v);
+    const source = v as Record<string, unknown>;
+    for (const name of Object.keys(source)) source[name] = inner(source[name], `${path}.${name}`);
+    return source as Record<string, T>;
+  };
+}
+
+/** Anything but nothing: what depends on the request, checked where it is used. */
+export const shaped: Check<unknown> = (v, path) => {
+  if (v === undefined) throw new ShapeError(path, 'a value', v);
+  return v;
+};
+
+export const textOrTexts: Check<string | string[]> = (v, path) => (Array.isArray(v) ? array(text)(v, path) : text(v, path));

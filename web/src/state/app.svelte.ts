@@ -10,7 +10,9 @@ import { depthOf, visibleColumns } from '../marks/lens';
 import { decodePatterns, type Patterns } from '../marks/patterns';
 import experiment from '../experiment.json';
 import { Query } from './query.svelte';
+import type { Options } from './options';
 import { fromHash, initialState, toHash, type State, type View } from './url';
+import { leave } from './work.svelte';
 
 /** Beyond this many tokens the map asks only for the columns it shows, and the heads only for one layer at a time. */
 export const LONG = 128;
@@ -27,6 +29,8 @@ class App {
   /** Name of the part of the page that a card is speaking of. */
   spoken = $state('');
   keysOpen = $state(false);
+  /** What the arrow keys do in the open view, where that view says so. */
+  mover: ((across: number, up: number) => boolean) | null = null;
   columns = $state.raw<number[]>([]);
 
   models = new Query('models', types.models);
@@ -68,6 +72,13 @@ class App {
   /** Changes the state; `push` makes a step that the back button returns from. */
   go(change: Partial<State>, push = false): void {
     Object.assign(this.s, change);
+    if (change.view) leave(change.view);
+    this.address(push);
+  }
+
+  /** Changes what a view about circuits lets a person choose. */
+  set(change: Partial<Options>, push = false): void {
+    Object.assign(this.s.options, change);
     this.address(push);
   }
 
@@ -82,6 +93,7 @@ class App {
   restore(): void {
     this.s = fromHash(location.hash, defaults);
     this.hover = null;
+    leave(this.s.view);
   }
 
   open(view: View): void {
@@ -122,7 +134,7 @@ class App {
     if (generated.length && !subject.tokens) return;
     if (!this.s.prompt) return;
     if (view !== 'heads') for (const left of [this.patterns, this.exact]) left.stop();
-    if (view === 'start') {
+    if (view !== 'look' && view !== 'heads') {
       for (const left of [this.lens, this.edited]) left.stop();
       return;
     }

@@ -2,11 +2,14 @@
 import { app } from './app.svelte';
 
 export const KEYS: [string, string][] = [
-  ['← → ↑ ↓', 'move the selection: token and layer in the map, head and layer in the heads'],
+  [
+    '← → ↑ ↓',
+    'move the selection: token and layer in the map, head and layer in the heads, the place in a patching map, the node of a circuit',
+  ],
   ['Enter', 'open what is selected: the heads of a layer, a head'],
   ['Esc', 'close; back to all heads'],
   ['/', 'to the prompt'],
-  ['1 2 3', 'Start, Look, Heads'],
+  ['1 … 5', 'Start, Look, Heads, Patch, Circuits'],
   ['?', 'this list'],
 ];
 
@@ -15,6 +18,7 @@ const clamp = (x: number, high: number) => Math.min(high, Math.max(0, x));
 
 function move([across, up]: [number, number]): boolean {
   const { view, layer, head } = app.s;
+  if (app.mover) return app.mover(across, up);
   if (view === 'look' && app.shown) {
     app.select(
       clamp(app.selectedPoint + up, app.shown.points.length - 1),
@@ -50,11 +54,11 @@ export function onKey(event: KeyboardEvent): boolean {
     return true;
   }
   if (event.key === '/') {
-    if (app.s.view === 'start') app.open('look');
+    if (app.s.view !== 'look' && app.s.view !== 'heads') app.open('look');
     requestAnimationFrame(() => document.getElementById('prompt')?.focus());
     return true;
   }
-  const view = ({ 1: 'start', 2: 'look', 3: 'heads' } as const)[event.key];
+  const view = ({ 1: 'start', 2: 'look', 3: 'heads', 4: 'patch', 5: 'circuits' } as const)[event.key];
   if (view) {
     app.open(view);
     return true;

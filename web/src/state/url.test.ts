@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { OPTIONS } from './options';
 import { fromHash, initialState, toHash, type State } from './url';
 
 const defaults = initialState('The capital of Portugal is the city of');
@@ -26,6 +27,7 @@ const full: State = {
   show: 'difference',
   sampling: { maxTokens: 7, temperature: 0.5, topK: 40, topP: 0.9, minP: 0.1, seed: 3, stop: '\n' },
   experiment: true,
+  options: { ...OPTIONS, clean: 'a & b', answer: ' x', cell: '3.4' },
 };
 
 test('the address holds the whole state', () => {

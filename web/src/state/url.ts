@@ -6,8 +6,9 @@ import { parseEdit, writeEdit } from '../api/edits';
 import { GREEDY, type Sampling } from '../api/requests';
 import type { Edit } from '../api/types';
 import { MEASURES, type Measure } from '../marks/lens';
+import { OPTION_NAMES, OPTIONS, type Options } from './options';
 
-export const VIEWS = ['start', 'look', 'heads'] as const;
+export const VIEWS = ['start', 'look', 'heads', 'patch', 'circuits'] as const;
 export type View = (typeof VIEWS)[number];
 export type Show = 'after' | 'before' | 'difference' | 'both';
 const SHOWS: Show[] = ['after', 'before', 'difference', 'both'];
@@ -35,6 +36,8 @@ export interface State {
   show: Show;
   sampling: Sampling;
   experiment: boolean;
+  /** Choices of the views about circuits. */
+  options: Options;
 }
 
 export function initialState(prompt: string): State {
@@ -58,6 +61,7 @@ export function initialState(prompt: string): State {
     show: 'both',
     sampling: { ...GREEDY },
     experiment: false,
+    options: { ...OPTIONS },
   };
 }
 
@@ -96,6 +100,7 @@ export function toHash(s: State, defaults: State): string {
   put('show', s.show, defaults.show);
   for (const [key, name] of SAMPLING) put(name, String(s.sampling[key]), String(defaults.sampling[key]));
   flag('changed', s.experiment);
+  for (const name of OPTION_NAMES) put(name, s.options[name], defaults.options[name]);
   const query = q.toString();
   return `#/${s.view}${query ? `?${query}` : ''}`;
 }
@@ -107,7 +112,7 @@ function natural(text: string | null): number | null {
 export function fromHash(hash: string, defaults: State): State {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const q = new URLSearchParams(query);
-  const s: State = { ...defaults, sampling: { ...defaults.sampling } };
+  const s: State = { ...defaults, sampling: { ...defaults.sampling }, options: { ...defaults.options } };
   if (VIEWS.includes(path as View)) s.view = path as View;
   s.model = q.get('model') ?? defaults.model;
   s.prompt = q.get('prompt') ?? defaults.prompt;
@@ -142,5 +147,6 @@ export function fromHash(hash: string, defaults: State): State {
     else if (Number.isFinite(Number(written)) && Number(written) >= 0) s.sampling[key] = Number(written);
   }
   s.experiment = q.has('changed');
+  for (const name of OPTION_NAMES) s.options[name] = q.get(name) ?? s.options[name];
   return s;
 }
