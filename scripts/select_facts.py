@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--prompts", type=int, default=6, help="right prompts that a fact needs (default 6)")
     parser.add_argument("--heldout", type=int, default=2, help="and held out (default 2)")
     parser.add_argument("--most-prompts", type=int, default=8, help="prompts kept for finding (default 8)")
-    parser.add_argument("--per-relation", type=int, default=14, help="facts of one relation, at most (default 14)")
+    parser.add_argument("--per-relation", type=int, default=18, help="facts of one relation, at most (default 18)")
     args = parser.parse_args()
     facts = list(candidates(args.candidates))
     chosen = select(facts, check(args.program, args.model, facts), args.prompts, args.heldout, args.most_prompts, args.per_relation)
