@@ -43,6 +43,7 @@ std::unique_ptr<Command> make_weights();
 std::unique_ptr<Command> make_tasks();
 std::unique_ptr<Command> make_paths();
 std::unique_ptr<Command> make_patch();
+std::unique_ptr<Command> make_circuit();
 std::unique_ptr<Command> make_neurons();
 std::unique_ptr<Command> make_bench();
 std::unique_ptr<Command> make_serve();

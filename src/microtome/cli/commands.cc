@@ -15,6 +15,7 @@ std::span<const CommandEntry> commands() {
       {"weights", "circuits read from the weights alone", make_weights},
       {"tasks", "prompts with known answers, and how often the model is right", make_tasks},
       {"patch", "which places carry the difference between two prompts", make_patch},
+      {"circuit", "which edges make a task's circuit, and how good it is", make_circuit},
       {"train", "fit a lens to a model", make_train},
       {"neurons", "which neurons hold a fact, and what changing them does", make_neurons},
       {"paths", "which parts of the model wrote a logit", make_paths},

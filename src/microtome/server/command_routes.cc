@@ -1,14 +1,14 @@
-#include "microtome/server/command_routes.h"
-
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "microtome/api/circuit.h"
 #include "microtome/api/neurons.h"
 #include "microtome/api/patch.h"
 #include "microtome/api/tasks.h"
 #include "microtome/api/weights.h"
 #include "microtome/server/answer_size.h"
+#include "microtome/server/command_routes.h"
 #include "microtome/server/errors.h"
 #include "microtome/server/reply.h"
 #include "microtome/server/sse.h"
@@ -118,6 +118,10 @@ HttpResponse weights(Call& call) {
   return compute(call, [o = api::weights_options(call.body)](const api::Context& c) { return api::weights(c, o); });
 }
 
+HttpResponse circuit(Call& call) {
+  return compute(call, [o = api::circuit_options(call.body)](const api::Context& c) { return api::circuit(c, o); });
+}
+
 HttpResponse neurons(Call& call) {
   return compute(call, [o = api::neurons_options(call.body)](const api::Context& c) { return api::neurons(c, o); });
 }
@@ -125,9 +129,9 @@ HttpResponse neurons(Call& call) {
 using Command = HttpResponse (*)(Call&);
 const std::map<std::string_view, Command>& commands() {
   static const std::map<std::string_view, Command> table{
-      {"tokenize", tokenize}, {"inspect", inspect},       {"models", models}, {"lens", lens},
-      {"patterns", patterns}, {"perplexity", perplexity}, {"run", run},       {"trace", trace},
-      {"weights", weights},   {"tasks", tasks},           {"patch", patch},   {"neurons", neurons}};
+      {"tokenize", tokenize},     {"inspect", inspect}, {"models", models},  {"lens", lens},       {"patterns", patterns},
+      {"perplexity", perplexity}, {"run", run},         {"trace", trace},    {"weights", weights}, {"tasks", tasks},
+      {"patch", patch},           {"neurons", neurons}, {"circuit", circuit}};
   return table;
 }
 

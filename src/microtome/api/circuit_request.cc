@@ -1,0 +1,42 @@
+#include <nlohmann/json.hpp>
+
+#include "microtome/api/circuit.h"
+
+namespace microtome::api {
+namespace {
+
+constexpr const char* kVerbs = "find, run or eval";
+
+}  // namespace
+
+CircuitOptions circuit_options(const Json& request) {
+  Fields f(request);
+  CircuitOptions o;
+  o.verb = f.text("verb").value_or("find");
+  if (o.verb != "find" && o.verb != "run" && o.verb != "eval")
+    throw FieldError("verb", fmt::format("verb \"{}\": expected {}", printable(o.verb), kVerbs));
+  o.examples = examples_options(f);
+  o.seed = o.examples.seed;
+  if (const Json* c = f.find("circuit")) o.circuit = std::make_shared<Json>(*c);
+  o.method = f.text("method").value_or(o.method);
+  o.rule = f.text("rule").value_or(o.rule);
+  o.steps = f.integer("steps", 1, 1024).value_or(0);
+  o.select = f.text("select").value_or(o.select);
+  o.edges = f.integer("edges", 1, int64_t{1} << 40).value_or(0);
+  o.nodes = f.integer("nodes", 1, int64_t{1} << 40).value_or(0);
+  o.tau = f.number("tau");
+  o.by_sign = f.boolean("signed").value_or(false);
+  o.positions = f.boolean("positions").value_or(false);
+  o.ablate = f.text("ablate");
+  o.metric = f.text("metric");
+  o.refine = f.integer("refine", 1, 1'000'000).value_or(0);
+  o.random = f.integer("random", 0, 100).value_or(o.random);
+  o.measure = f.boolean("measure").value_or(true);
+  o.memory_gb = f.number("memory").value_or(o.memory_gb);
+  if (!(o.memory_gb > 0) || o.memory_gb > 1024)
+    throw FieldError("memory", fmt::format("memory is {} GB, expected more than 0 and at most 1024", o.memory_gb));
+  f.finish();
+  return o;
+}
+
+}  // namespace microtome::api

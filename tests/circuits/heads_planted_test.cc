@@ -1,0 +1,220 @@
+// Planted heads are found and ranked first, random ones are not; ablation tells heads that matter from heads that do not.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "microtome/circuits/algebra/spectra.h"
+#include "microtome/circuits/algebra/vocabulary.h"
+#include "microtome/circuits/heads/attention_scores.h"
+#include "microtome/circuits/heads/in_context.h"
+#include "microtome/circuits/heads/movers.h"
+#include "microtome/circuits/heads/token_maps.h"
+#include "microtome/circuits/heads/verify.h"
+#include "planted_models.h"
+
+namespace microtome::heads {
+namespace {
+
+constexpr double kThreshold = 0.4;
+
+std::vector<double> column(const AttentionScores& s, Detector d) {
+  std::vector<double> out;
+  for (const AttentionRow& row : s.mean) out.push_back(row[static_cast<size_t>(d)]);
+  return out;
+}
+
+size_t first_of(const std::vector<double>& v) { return static_cast<size_t>(std::max_element(v.begin(), v.end()) - v.begin()); }
+size_t above(const std::vector<double>& v, double least) {
+  return static_cast<size_t>(std::count_if(v.begin(), v.end(), [least](double x) { return x >= least; }));
+}
+
+// A beginning-of-text token, then distinct tokens said twice.
+ProbeText led_text(const Model& model, uint64_t seed, int64_t block = 20) {
+  ProbeText text = random_text(model, {.block = block, .seed = seed, .distinct = true});
+  std::vector<int32_t> order(static_cast<size_t>(model.config().vocab - 1));
+  std::iota(order.begin(), order.end(), 1);
+  const Philox rng(seed, "led text");
+  for (size_t i = order.size() - 1; i > 0; --i) std::swap(order[i], order[rng.below(i + 1, i)]);
+  text.ids = {0};
+  for (int times = 0; times < 2; ++times) text.ids.insert(text.ids.end(), order.begin(), order.begin() + block);
+  find_block(text, block);
+  return text;
+}
+
+TEST(PlantedInduction, predicts_every_token_of_a_repeated_block) {
+  const auto model = induction_model().load();
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const ProbeText text = led_text(*model, seed);
+    const std::vector<double> losses = token_losses(*model, text.ids);
+    for (int64_t i = text.second(); i < text.length() - 1; ++i) EXPECT_LT(losses[i], 1e-3) << i;
+    EXPECT_GT(*icl_score({losses}), -20);
+    EXPECT_LT(*icl_score({losses}), -1);
+  }
+}
+
+TEST(PlantedInduction, both_heads_rank_first_and_no_other_is_labelled) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const auto model = induction_model({.seed = seed}, 2, 3).load();
+    const auto scores = attention_scores(*model, {{led_text(*model, seed)}}, {});
+    const auto previous = column(scores, Detector::kPrevious), induction = column(scores, Detector::kInduction);
+    EXPECT_EQ(first_of(previous), 2u);
+    EXPECT_EQ(first_of(induction), 7u);
+    EXPECT_GT(previous[2], 0.99);
+    EXPECT_GT(induction[7], 0.99);
+    EXPECT_EQ(above(previous, kThreshold), 1u) << seed;
+    EXPECT_EQ(above(induction, kThreshold), 1u) << seed;
+    EXPECT_EQ(above(column(scores, Detector::kDuplicate), kThreshold), 0u) << seed;
+    EXPECT_EQ(first_of(prefix_matching(*model, {.block = 10, .seed = seed})), 7u);
+    // The control text repeats nothing: the induction head has nothing to find there, the previous-token head has.
+    const auto control =
+        attention_scores(*model, {{control_text(*model, random_text(*model, {.block = 12, .seed = seed}), seed)}}, {});
+    EXPECT_LT(column(control, Detector::kInduction)[7], kThreshold);
+    EXPECT_GT(column(control, Detector::kPrevious)[2], 0.95);
+  }
+}
+
+TEST(PlantedDuplicate, ranks_first) {
+  PlantedModel m({.layers = 1, .d_head = 72});
+  m.wire_ends();
+  for (int t = 0; t < 24; ++t) m.at(0, 'Q', 1, m.token(t), t) = 50, m.at(0, 'K', 1, m.token(t), t) = 1;
+  for (int p = 0; p < 48; ++p) m.at(0, 'Q', 1, m.position(p), 24 + p) = -50, m.at(0, 'K', 1, m.position(p), 24 + p) = 1;
+  for (const int h : {0, 2, 3}) m.noisy_attention(0, h, 0.3f);
+  const auto model = m.load();
+  const auto duplicate = column(attention_scores(*model, {{led_text(*model, 3)}}, {}), Detector::kDuplicate);
+  EXPECT_EQ(first_of(duplicate), 1u);
+  EXPECT_GT(duplicate[1], 0.99);
+  EXPECT_EQ(above(duplicate, kThreshold), 1u);
+}
+
+TEST(PlantedCopying, attended_tokens_are_raised_by_the_copying_head_only) {
+  PlantedModel m = induction_model();
+  m.wire_copy(0, 2).wire_copy(0, 3, -1);
+  const auto model = m.load();
+  const auto copying = attended_copying(*model, {.block = 20, .texts = 3});
+  EXPECT_GT(copying[2], 0.3);  // its attention is noise: several tokens are raised, the most attended most
+  EXPECT_EQ(copying[3], 0);
+  // Of itself among the lowest: the head that writes -token.
+  const MapScores lowered = suppression_scores(*model, {.lowest = 1});
+  EXPECT_EQ(lowered.tokens, 24);
+  EXPECT_EQ(lowered.scores[3], 1);
+  EXPECT_EQ(first_of(lowered.scores), 3u);
+  EXPECT_LT(lowered.scores[2], 0.2);
+  for (const double c : lowered.control) EXPECT_LT(c, 0.4);
+}
+
+TEST(PlantedMovers, name_mover_negative_mover_and_s_inhibition_are_told_apart) {
+  // Tokens: 1 and 2 are names, 9 the last word. "1 2 5 1 9": IO is 2.
+  PlantedModel m({.layers = 1, .heads = 4});
+  m.wire_ends();
+  m.wire_look(0, 0, 9, 2).wire_copy(0, 0);
+  m.wire_look(0, 1, 9, 2).wire_copy(0, 1, -1);
+  m.noisy_attention(0, 3, 0.3f);
+  // Head 2 looks at the token at position 3, S2.
+  for (int p = 0; p < 48; ++p) m.at(0, 'Q', 2, m.position(p), 0) = 50;
+  m.at(0, 'K', 2, m.position(3), 0) = 1;
+  const auto model = m.load();
+  TaskExample t;
+  t.example = {.clean = {1, 2, 5, 1, 9},
+               .corrupted = {1, 2, 5, 2, 9},
+               .answers = {2},
+               .wrong = {1},
+               .positions = {{"S1", 0}, {"IO", 1}, {"S2", 3}, {"END", 4}}};
+  const MoverScores s = mover_scores(*model, {t}, true);
+  EXPECT_GT(s.name_mover[0], 0.99);
+  EXPECT_GT(s.negative_mover[1], 0.99);
+  EXPECT_GT(s.s_inhibition[2], 0.99);
+  for (const size_t h : {1, 2, 3}) EXPECT_LT(s.name_mover[h], kThreshold);
+  for (const size_t h : {0, 2, 3}) EXPECT_LT(s.negative_mover[h], kThreshold);
+  for (const size_t h : {0, 1, 3}) EXPECT_LT(s.s_inhibition[h], kThreshold);
+  EXPECT_GT(s.dla[0], 0.9);
+  EXPECT_LT(s.dla[1], -0.9);
+  EXPECT_EQ(s.copy_score[0], 1);
+  EXPECT_EQ(s.copy_score_negative[1], 1);
+  EXPECT_LT(s.name_mover_control[0], 0.01);
+}
+
+class PlantedVerify : public testing::Test {
+ protected:
+  PlantedVerify() : model_(induction_model().load()) {
+    for (uint64_t seed = 0; seed < 3; ++seed) {
+      const ProbeText text = led_text(*model_, seed);
+      task_.examples.push_back({.clean = text.ids, .corrupted = text.ids, .loss_from = text.second()});
+    }
+  }
+  std::shared_ptr<const Model> model_;
+  VerifyTask task_{.name = "repeated"};
+};
+
+TEST_F(PlantedVerify, ablating_the_induction_head_costs_all_and_random_heads_nothing) {
+  for (const HeadId head : {HeadId{0, 0}, HeadId{1, 1}}) {
+    const VerifyResult r = verify(*model_, task_, {head}, {});
+    EXPECT_LT(r.base, 1e-3);
+    EXPECT_GT(r.joint.effect, 2);
+    EXPECT_NEAR(r.joint.control_mean, 0, 0.05 * r.joint.effect);
+    EXPECT_EQ(r.joint.draws, 3);  // the layer has three other heads
+    EXPECT_TRUE(r.single.empty());
+  }
+  const VerifyResult both = verify(*model_, task_, {{0, 0}, {1, 1}}, {.draws = 20});
+  EXPECT_EQ(both.joint.draws, 9);
+  ASSERT_EQ(both.single.size(), 2u);
+  EXPECT_EQ(both.single[0].draws, 6);
+}
+
+TEST_F(PlantedVerify, equals_the_ablation_written_out) {
+  task_.examples.resize(1);
+  const std::vector<int32_t>& ids = task_.examples[0].clean;
+  const Tensor z = values_at(*model_, ids, {{{SiteKind::kZ, 1}}})[0];
+  const int64_t k = model_->config().d_head, t = z.size(0);
+  Tensor mean = Tensor::zeros({k});
+  for (int64_t i = 0; i < t; ++i)
+    for (int64_t j = 0; j < k; ++j) mean.f32()[j] += z.f32()[(i * 4 + 1) * k + j] / static_cast<float>(t);
+  const SweepHost host{.tokens = ids, .positions = task_.metric.positions(task_.examples[0])};
+  const Edit edit = set_edit({SiteKind::kZ, 1}, {.head = Range{1, 2}}, mean);
+  const double want = task_.metric.value(task_.examples[0], run_alone(*model_, host, {{edit}}));
+  const VerifyResult r = verify(*model_, task_, {{1, 1}}, {});
+  EXPECT_NEAR(r.base + r.joint.effect, want, 1e-4);
+}
+
+// Above the 99.9th percentile of a null of random models lie at most 1 % of as many fresh ones (the largest score of each model).
+TEST(RandomModels, are_not_taken_for_circuits) {
+  constexpr int kModels = 1000;
+  const auto largest = [](uint64_t seed) {
+    const auto model = random_model(seed);
+    const auto scores = attention_scores(*model, {{random_text(*model, {.block = 16, .seed = 1})}}, {});
+    std::vector<double> out;
+    for (int d = 0; d < kAttentionDetectors; ++d) {
+      const auto values = column(scores, static_cast<Detector>(d));
+      out.push_back(*std::max_element(values.begin(), values.end()));
+    }
+    const algebra::Vocabulary vocabulary(*model, algebra::EmbeddingKind::kToken);
+    double copying = -1;
+    for (const auto& s : algebra::copying(algebra::read_heads(*model), vocabulary.gram_copying()))
+      copying = std::max(copying, s.score);
+    out.push_back(copying);
+    return out;
+  };
+  std::vector<std::vector<double>> null(kAttentionDetectors + 1);
+  for (int i = 0; i < kModels; ++i) {
+    const auto values = largest(static_cast<uint64_t>(i));
+    for (size_t d = 0; d < values.size(); ++d) null[d].push_back(values[d]);
+  }
+  std::vector<double> threshold;
+  for (std::vector<double>& n : null) {
+    std::sort(n.begin(), n.end());
+    threshold.push_back(n[static_cast<size_t>(0.999 * kModels) - 1]);
+  }
+  std::vector<int> hits(threshold.size());
+  for (int i = 0; i < kModels; ++i) {
+    const auto values = largest(static_cast<uint64_t>(1'000'000 + i));
+    for (size_t d = 0; d < values.size(); ++d) hits[d] += values[d] > threshold[d] ? 1 : 0;
+  }
+  for (size_t d = 0; d < hits.size(); ++d) EXPECT_LE(hits[d], kModels / 100) << detectors()[d].name;
+  // A planted head lies far above the same null.
+  EXPECT_LT(threshold[static_cast<size_t>(Detector::kInduction)], 0.6);
+  EXPECT_LT(threshold[static_cast<size_t>(Detector::kPrevious)], 0.6);
+}
+
+}  // namespace
+}  // namespace microtome::heads
