@@ -39,6 +39,7 @@ std::unique_ptr<Command> make_trace();
 std::unique_ptr<Command> make_lens();
 std::unique_ptr<Command> make_train();
 std::unique_ptr<Command> make_perplexity();
+std::unique_ptr<Command> make_heads();
 std::unique_ptr<Command> make_weights();
 std::unique_ptr<Command> make_tasks();
 std::unique_ptr<Command> make_paths();

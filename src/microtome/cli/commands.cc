@@ -12,6 +12,7 @@ std::span<const CommandEntry> commands() {
       {"trace", "write activations and gradients to an npz file", make_trace},
       {"lens", "the logit lens: what each layer would say next", make_lens},
       {"perplexity", "loss and perplexity of a text", make_perplexity},
+      {"heads", "which attention heads do what, and whether it matters", make_heads},
       {"weights", "circuits read from the weights alone", make_weights},
       {"tasks", "prompts with known answers, and how often the model is right", make_tasks},
       {"patch", "which places carry the difference between two prompts", make_patch},

@@ -14,9 +14,9 @@ namespace {
 // measured); sleeping at once costs little where the machine is idle. So a command that computes starts itself once more with
 // that set.
 void start_with_patient_threads(int argc, char** argv) {
-  static constexpr std::array<std::string_view, 13> kComputing{"bench", "circuit",    "lens",   "neurons", "patch",
-                                                               "paths", "perplexity", "run",    "serve",   "tasks",
-                                                               "trace", "train",      "weights"};
+  static constexpr std::array<std::string_view, 14> kComputing{"bench", "circuit", "heads",      "lens",   "neurons",
+                                                               "patch", "paths",   "perplexity", "run",    "serve",
+                                                               "tasks", "trace",   "train",      "weights"};
   if (argc < 2 || std::find(kComputing.begin(), kComputing.end(), argv[1]) == kComputing.end()) return;
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
   ::setenv("GOMP_SPINCOUNT", "0", 0);

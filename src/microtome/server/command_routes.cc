@@ -1,14 +1,17 @@
+#include "microtome/server/command_routes.h"
+
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "microtome/api/circuit.h"
+#include "microtome/api/heads.h"
 #include "microtome/api/neurons.h"
 #include "microtome/api/patch.h"
+#include "microtome/api/paths.h"
 #include "microtome/api/tasks.h"
 #include "microtome/api/weights.h"
 #include "microtome/server/answer_size.h"
-#include "microtome/server/command_routes.h"
 #include "microtome/server/errors.h"
 #include "microtome/server/reply.h"
 #include "microtome/server/sse.h"
@@ -110,8 +113,16 @@ HttpResponse patch(Call& call) {
   return compute(call, [o = api::patch_options(call.body)](const api::Context& c) { return api::patch(c, o); });
 }
 
+HttpResponse paths(Call& call) {
+  return compute(call, [o = api::paths_options(call.body)](const api::Context& c) { return one_or_several(api::paths(c, o)); });
+}
+
 HttpResponse tasks(Call& call) {
   return compute(call, [o = api::tasks_options(call.body)](const api::Context& c) { return api::tasks(c, o); });
+}
+
+HttpResponse heads(Call& call) {
+  return compute(call, [o = api::heads_options(call.body)](const api::Context& c) { return api::heads(c, o); });
 }
 
 HttpResponse weights(Call& call) {
@@ -129,9 +140,9 @@ HttpResponse neurons(Call& call) {
 using Command = HttpResponse (*)(Call&);
 const std::map<std::string_view, Command>& commands() {
   static const std::map<std::string_view, Command> table{
-      {"tokenize", tokenize},     {"inspect", inspect}, {"models", models},  {"lens", lens},       {"patterns", patterns},
-      {"perplexity", perplexity}, {"run", run},         {"trace", trace},    {"weights", weights}, {"tasks", tasks},
-      {"patch", patch},           {"neurons", neurons}, {"circuit", circuit}};
+      {"tokenize", tokenize},     {"inspect", inspect}, {"models", models}, {"lens", lens},      {"patterns", patterns},
+      {"perplexity", perplexity}, {"run", run},         {"trace", trace},   {"heads", heads},    {"weights", weights},
+      {"tasks", tasks},           {"paths", paths},     {"patch", patch},   {"neurons", neurons}, {"circuit", circuit}};
   return table;
 }
 
@@ -147,7 +158,7 @@ void split_list(Json& body, const char* name) {
 
 // Options that name files, on the command line; unknown fields are refused anyway, these with a reason.
 void refuse_files(const Json& body) {
-  for (const char* name : {"out", "svg", "html", "tuned", "jacobian", "file", "prompts-file", "tokens-npy"})
+  for (const char* name : {"out", "svg", "html", "file", "prompts-file", "tokens-npy"})
     if (body.contains(name) && !body[name].is_null())
       throw HttpError(
           422, fmt::format("\"{}\" names a file, which a request must not; send the text or the token ids themselves", name),

@@ -97,7 +97,8 @@ double own_among_lowest(const algebra::HeadWeights& h, const algebra::Vocabulary
       for (int64_t i = begin; i < end; ++i) {
         const float* row = rows.data() + i * v;
         const float own = row[tokens[first + i]];
-        hit[first + i] = std::count_if(row, row + v, [own](float value) { return value < own; }) < lowest;
+        // Itself included; a head that writes nothing lowers nothing.
+        hit[first + i] = std::count_if(row, row + v, [own](float value) { return value <= own; }) <= lowest;
       }
     });
   }
