@@ -32,6 +32,9 @@ sed 's/"score":[^,]*/"score":0.5/g' "$work/n.json.found.jsonl" >"$work/k.json.fo
 microtome neurons "$tiny" --facts "$facts" --json --find --out "$work/k.json" --resume --quiet
 cp "$work/k.json" "$work/out"
 verdict what_was_found_is_not_searched_again json_holds 'all(n["score"] == 0.5 for f in r["facts"] for n in f["neurons"] + f["hubs"]) and r["facts"][0]["effect"] is None'
+sed 's/"neurons":\[[^]]*\]/"neurons":7/' "$work/n.json.found.jsonl" >"$work/k.json.found.jsonl"
+microtome neurons "$tiny" --facts "$facts" --find --out "$work/k.json" --resume --quiet
+verdict a_malformed_finding_is_refused fails_with 2 'search anew, without --resume'
 
 microtome neurons "$tiny" --facts "$facts" --check --json
 verdict check_says_what_is_right json_holds 'len(r["facts"][0]["prompts"]) == 3 and set(r["facts"][0]["heldout"][0]) == {"right", "probability"} and r["facts"][2]["answer_tokens"] == 2'

@@ -9,94 +9,6 @@
 namespace microtome::api {
 namespace {
 
-// --- facts -------------------------------------------------------------------------------------------------------------------
-
-class FactReader {
- public:
-  FactReader(const Context& context, std::optional<bool> bos) : context_(context), bos_(bos) {}
-
-  NeuronsFact read(const Json& json, size_t number) {
-    where_ = fmt::format("fact {}", number + 1);
-    if (!json.is_object()) fail("is not an object {id, relation, subject, answer, new_answer, prompts[], heldout[]}");
-    for (const auto& [name, value] : json.items())
-      if (std::find(std::begin(kFields), std::end(kFields), name) == std::end(kFields))
-        fail(fmt::format("has an unknown field \"{}\"; known are {}", printable(name), fmt::join(kFields, ", ")));
-    NeuronsFact out;
-    out.fact.id = text(json, "id", fmt::format("{}", number + 1));
-    where_ = fmt::format("fact \"{}\"", printable(out.fact.id));
-    out.fact.relation = text(json, "relation", "");
-    out.subject = text(json, "subject", "");
-    const Json answer = json.value("answer", Json()), new_answer = json.value("new_answer", Json());
-    if (answer.is_null()) fail("has no \"answer\"");
-    const auto prompts_of = [&](const char* name) {
-      std::vector<FactPrompt> list;
-      const Json prompts = json.value(name, Json());
-      if (prompts.is_null()) return list;
-      if (!prompts.is_array()) fail(fmt::format("\"{}\" is not a list", name));
-      for (const Json& p : prompts) list.push_back(prompt(p, answer, new_answer));
-      return list;
-    };
-    out.fact.prompts = prompts_of("prompts");
-    out.fact.heldout = prompts_of("heldout");
-    check_fact(out.fact, context_.model->config());
-    out.prompt = shown(json["prompts"][0]);
-    out.answer = shown(answer);
-    out.new_answer = new_answer.is_null() ? "" : shown(new_answer);
-    out.fact.answer = out.answer;
-    return out;
-  }
-
- private:
-  static constexpr const char* kFields[] = {"id", "relation", "subject", "answer", "new_answer", "prompts", "heldout"};
-
-  [[noreturn]] void fail(const std::string& what) const { throw FieldError("facts", where_ + " " + what); }
-
-  std::string text(const Json& json, const char* name, const std::string& fallback) const {
-    const auto it = json.find(name);
-    if (it == json.end() || it->is_null()) return fallback;
-    if (it->is_number_integer()) return it->dump();
-    if (!it->is_string()) fail(fmt::format("\"{}\" is not a text", name));
-    return it->get<std::string>();
-  }
-
-  static std::string shown(const Json& v) { return v.is_string() ? v.get<std::string>() : v.dump(); }
-
-  FactPrompt prompt(const Json& p, const Json& answer, const Json& new_answer) const {
-    FactPrompt out;
-    out.ids = p.is_string() ? encode_text(context_, p.get<std::string>(), bos_, false) : ids(p, "a prompt");
-    const std::string before = p.is_string() ? p.get<std::string>() : "";
-    out.answer = answer_ids(answer, before, "the answer");
-    if (!new_answer.is_null()) out.new_answer = answer_ids(new_answer, before, "the new answer");
-    return out;
-  }
-
-  std::vector<int32_t> answer_ids(const Json& answer, const std::string& prompt, const char* what) const {
-    if (!answer.is_string()) return ids(answer, what);
-    const auto text = answer.get<std::string>();
-    const bool spaced = prompt.empty() || prompt.back() == ' ' || prompt.back() == '\n' || text.starts_with(' ');
-    auto out = context_.model->need_tokenizer().encode(spaced ? text : " " + text,
-                                                       {.specials = false, .add_bos = false, .add_eos = false});
-    if (text.empty() || out.empty()) fail(fmt::format("{} is empty", what));
-    return out;
-  }
-
-  std::vector<int32_t> ids(const Json& v, const char* what) const {
-    const Json list = v.is_number_integer() ? Json::array({v}) : v;
-    std::vector<int32_t> out;
-    if (!list.is_array()) fail(fmt::format("{} is neither a text nor a list of token ids", what));
-    for (const Json& e : list) {
-      const double x = e.is_number_integer() ? e.get<double>() : -1;
-      if (!(x >= 0 && x <= 2147483647.0)) fail(fmt::format("{} holds something that is not a token id", what));
-      out.push_back(static_cast<int32_t>(x));
-    }
-    return out;
-  }
-
-  const Context& context_;
-  std::optional<bool> bos_;
-  std::string where_;
-};
-
 // --- finding -----------------------------------------------------------------------------------------------------------------
 
 Json neuron_json(const FoundNeuron& n) {
@@ -113,13 +25,17 @@ Json neurons_json(const std::vector<FoundNeuron>& list) {
   return out;
 }
 
-std::vector<FoundNeuron> neurons_from(const Json& list) {
+std::vector<FoundNeuron> neurons_from(const Json& list, const Config& config) {
   std::vector<FoundNeuron> out;
   for (const Json& n : list)
     out.push_back({.neuron = {n.at("layer").get<int>(), n.at("index").get<int>()},
                    .score = n.at("score").get<double>(),
                    .activation = n.at("activation").get<double>(),
                    .prompts = n.at("prompts").get<int>()});
+  for (const FoundNeuron& n : out)
+    if (n.neuron.layer < 0 || n.neuron.layer >= config.n_layers || n.neuron.index < 0 || n.neuron.index >= config.d_mlp)
+      throw Error(ErrorKind::kCorrupt, "what was found before names neuron {} of layer {}, which the model does not have",
+                  n.neuron.index, n.neuron.layer);
   return out;
 }
 
@@ -198,7 +114,7 @@ std::vector<Json> find_all(const Context& context, const NeuronsOptions& o, cons
   for (size_t f = 0; f < facts.size(); ++f) {
     keys.push_back(finding_key(context, facts[f].fact, o));
     for (const Json& line : o.found)
-      if (line.is_object() && line.value("key", "") == keys[f]) out[f] = line;
+      if (line.is_object() && line.value("key", Json()) == keys[f]) out[f] = line;
     if (out[f].is_null()) prompts += std::ssize(facts[f].fact.prompts);
   }
   if (context.progress && prompts > 0) context.progress->begin("finding neurons (prompts)", static_cast<double>(prompts));
@@ -295,7 +211,7 @@ NeuronsOptions neurons_options(const Json& request) {
   unit("share", o.share);
   o.from = f.number("from").value_or(o.from);
   o.to = f.number("to").value_or(o.to);
-  o.controls = f.integer("controls", 0, 1000).value_or(o.controls);
+  o.controls = f.integer("controls", 0, 32).value_or(o.controls);
   o.draws = f.integer("draws", 0, 1000).value_or(o.draws);
   o.text = f.text("text");
   o.text_tokens = f.integer("text-tokens", 2, 1 << 20).value_or(o.text_tokens);
@@ -304,7 +220,9 @@ NeuronsOptions neurons_options(const Json& request) {
   return o;
 }
 
-Json neurons(const Context& context, const NeuronsOptions& given) {
+namespace {
+
+Json neurons_of(const Context& context, const NeuronsOptions& given) {
   NeuronsOptions o = given;
   const auto start = std::chrono::steady_clock::now();
   if (!o.check && !o.find && !o.suppress && !o.amplify && !o.erase && !o.rewrite) o.suppress = true;
@@ -313,9 +231,8 @@ Json neurons(const Context& context, const NeuronsOptions& given) {
   if (!context.model->config().has_mlp())
     throw FieldError("model", "this model has no MLPs, so no knowledge neurons; take another model");
   std::vector<NeuronsFact> facts;
-  FactReader reader(context, o.bos);
   for (size_t i = 0; i < o.facts.size(); ++i) {
-    facts.push_back(reader.read(o.facts[i], i));
+    facts.push_back(read_neurons_fact(context, o.bos, o.facts[i], i));
     if (o.rewrite && facts.back().new_answer.empty())
       throw FieldError("facts",
                        fmt::format("fact \"{}\" has no \"new_answer\", which a rewrite needs", printable(facts.back().fact.id)));
@@ -327,8 +244,8 @@ Json neurons(const Context& context, const NeuronsOptions& given) {
   std::vector<std::vector<FoundNeuron>> before;
   for (size_t f = 0; f < facts.size(); ++f) {
     plain.push_back(facts[f].fact);
-    before.push_back(neurons_from(found[f].at("neurons")));
-    facts[f].most_active = neurons_from(found[f].at("most_active"));
+    before.push_back(neurons_from(found[f].at("neurons"), context.model->config()));
+    facts[f].most_active = neurons_from(found[f].at("most_active"), context.model->config());
     facts[f].right = found[f].at("right").get<int>();
   }
   FilteredNeurons filtered = filter_hubs(plain, before, o.hub_share);
@@ -378,6 +295,18 @@ Json neurons(const Context& context, const NeuronsOptions& given) {
   result["warnings"] = warnings_of(facts);
   result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+}  // namespace
+
+Json neurons(const Context& context, const NeuronsOptions& options) {
+  try {
+    return neurons_of(context, options);
+  } catch (const Json::exception& e) {
+    // Facts are read field by field; only lines of an earlier search are taken at their word.
+    throw Error(ErrorKind::kCorrupt, "what was found before is malformed ({}); search anew, without --resume",
+                printable(e.what()));
+  }
 }
 
 }  // namespace microtome::api

@@ -45,7 +45,7 @@ NeuronsOptions neurons_options(const Json& request);
 // Throws FieldError for facts that are malformed, that lack what an operation needs, or that the tokenizer splits into nothing.
 Json neurons(const Context& context, const NeuronsOptions& options);
 
-// --- between neurons.cc and neurons_effects.cc ---------------------------------------------------------------------------------
+// --- between the neurons files ---------------------------------------------------------------------------------
 
 struct NeuronsFact {
   Fact fact;
@@ -54,6 +54,9 @@ struct NeuronsFact {
   std::vector<FoundNeuron> most_active;             // equally many
   int right = 0;                                    // of its prompts
 };
+
+// One fact of a request; `number` (from 0) names it where it has no id. Throws FieldError, and what check_fact throws.
+NeuronsFact read_neurons_fact(const Context& context, std::optional<bool> bos, const Json& json, size_t number);
 
 // Adds `effect` and `effects` to each fact's object, and operations[], perplexity and locality to the result.
 void add_neuron_effects(const Context& context, const NeuronsOptions& options, const std::vector<NeuronsFact>& facts,

@@ -79,7 +79,7 @@ class NeuronsCommand : public Command {
                    options_.share, 1e-6, 1);
     options.group("Effects");
     options.integer("--controls", "N", "control facts of the same relation, and of others (default 8 each)", options_.controls, 0,
-                    1000);
+                    32);
     options.integer("--draws", "N", "draws of equally many random neurons (default 20)", options_.draws, 0, 1000);
     options.number("--from", "X", "a rewrite's step away from the answer, in lengths of the value row (default 1)", options_.from,
                    -1000, 1000);
