@@ -91,17 +91,25 @@ class Effects {
   }
 
  private:
-  // Over all facts that have neurons.
+  // Over all facts that have neurons; perplexity is that of the mean loss.
   struct Totals {
-    Mean target, paraphrases, controls, random, most_active, locality, perplexity, flipped, paraphrases_flipped;
+    Mean target, paraphrases, controls, random, most_active, locality, loss, flipped, paraphrases_flipped;
+    double worst = 0;  // perplexity
     int beyond_random = 0, facts = 0;
     Json json(NeuronOp op, double perplexity_before) const {
-      Json out{
-          {"operation", neuron_op_name(op)},   {"facts", facts},
-          {"target", target.json()},           {"paraphrases", paraphrases.json()},
-          {"controls", controls.json()},       {"random", random.json()},
-          {"most_active", most_active.json()}, {"beyond_random", beyond_random},
-          {"locality", locality.json()},       {"perplexity", {{"before", perplexity_before}, {"after", perplexity.json()}}}};
+      Json out{{"operation", neuron_op_name(op)},
+               {"facts", facts},
+               {"target", target.json()},
+               {"paraphrases", paraphrases.json()},
+               {"controls", controls.json()},
+               {"random", random.json()},
+               {"most_active", most_active.json()},
+               {"beyond_random", beyond_random},
+               {"locality", locality.json()},
+               {"perplexity",
+                {{"before", perplexity_before},
+                 {"after", loss.n ? Json(std::exp(loss.sum / static_cast<double>(loss.n))) : Json()},
+                 {"worst", loss.n ? Json(worst) : Json()}}}};
       if (op == NeuronOp::kRewrite) {
         out["flipped"] = flipped.json();
         out["paraphrases_flipped"] = paraphrases_flipped.json();
@@ -240,7 +248,7 @@ class Effects {
             : 0;
     Mean kept;
     for (const int i : control) kept.add(after[i].top == bench.unchanged()[i].top);
-    const double perplexity = std::exp(text_losses(model_, text_, std::array{&own})[0]);
+    const double loss = text_losses(model_, text_, std::array{&own})[0], perplexity = std::exp(loss);
 
     Json out{{"target", target.change()},
              {"paraphrases", paraphrases.change()},
@@ -264,7 +272,8 @@ class Effects {
     take(total.random, out["random"]);
     take(total.most_active, out["most_active"]);
     take(total.locality, out["locality"]);
-    total.perplexity.add(perplexity);
+    total.loss.add(loss);
+    total.worst = std::max(total.worst, perplexity);
     total.beyond_random += mean.n > 0 && as_strong == 0;
     if (op == NeuronOp::kRewrite) {
       out["flipped"] = flipped(f, groups.target, after, true);
