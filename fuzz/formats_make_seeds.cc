@@ -8,6 +8,7 @@
 #include "microtome/formats/gguf.h"
 #include "microtome/formats/npz.h"
 #include "microtome/formats/safetensors.h"
+#include "microtome/formats/torch_file.h"
 
 using namespace microtome;
 namespace fs = std::filesystem;
@@ -66,6 +67,17 @@ void write_arrays(const fs::path& seeds, std::span<const std::byte> data) {
   zip.finish();
 }
 
+void write_lenses(const fs::path& seeds) {
+  const auto text = [](const char* s) { return TorchValue(std::string(s)); };
+  TorchValue::Dict layers, file;
+  layers.emplace_back(int64_t{0}, TorchTensor::f16(std::vector<float>{1, 2, 3, 4}, {2, 2}));
+  layers.emplace_back(int64_t{1}, TorchTensor::f32(std::vector<float>{1, 0, 0, 1}, {2, 2}));
+  file.emplace_back(text("J"), layers);
+  file.emplace_back(text("n_prompts"), int64_t{1} << 40);
+  file.emplace_back(text("metadata"), TorchValue::List{TorchValue(), true, 0.5, text("x")});
+  write_torch(in_folder(seeds / "formats_torch", "lens"), file);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,6 +90,7 @@ int main(int argc, char** argv) {
   try {
     write_checkpoints(argv[1], as_byte_span(data));
     write_arrays(argv[1], as_byte_span(data));
+    write_lenses(argv[1]);
   } catch (const Error& e) {
     std::fprintf(stderr, "formats_make_seeds: error: %s\n", e.what());
     return e.exit_code();

@@ -34,9 +34,16 @@ struct LensCommandOptions {
   int64_t top = 5;
   std::optional<std::string> target;  // TOKEN | next | final
   bool all_points = false;
+  std::shared_ptr<const FittedLens> lens;  // --tuned, --jacobian: null is the logit lens
+  std::string lens_name;
+  int64_t decompose = 0;  // lens vectors that each state is written with; 0: none
 };
+// `tuned` and `jacobian` name registered lenses (api/lens_files.h).
 LensCommandOptions lens_options(const Json& request);
-// One object per prompt.
+// A lens of a file for --tuned or --jacobian. Throws InvalidArgument if it is of the other kind.
+void set_lens(LensCommandOptions& options, LensKind kind, const std::string& name, std::shared_ptr<const FittedLens> lens);
+// One object per prompt. With a fitted lens also `lens{kind, name, prompts}` and `layers[{layer, kl, kl_logit_lens}]`, means over
+// the positions shown; with `decompose` also `decomposition[point][position]{explained, tokens[{id, text, coefficient}]}`.
 std::vector<Json> lens(const Context& context, const LensCommandOptions& options);
 
 // --- run ---------------------------------------------------------------------------------------------------------------------

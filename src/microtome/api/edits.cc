@@ -62,6 +62,25 @@ void set_source(EditOptions& edit, std::string text) {
   edit.from = text;
 }
 
+// What LENS@LAYER= is followed by: add:TOKEN*X, ablate:TOKEN, swap:A:B, as a word and the rest.
+void set_lens_operation(LensEdit& lens, std::string_view word, std::string_view value) {
+  if (word == "add") lens.op = LensEdit::Op::kAdd;
+  else if (word == "ablate") lens.op = LensEdit::Op::kAblate;
+  else if (word == "swap") lens.op = LensEdit::Op::kSwap;
+  else
+    bad(fmt::format("{}@{}={}: expected add:TOKEN*X, ablate:TOKEN or swap:A:B", printable(lens.name), lens.layer,
+                    printable(word)));
+  // A token may hold a star: only a number behind the last one is the factor.
+  const size_t star = value.rfind('*');
+  if (word == "add" && star != std::string_view::npos && star > 0 && star + 1 < value.size() &&
+      value.find_first_not_of("+-.0123456789eE", star + 1) == std::string_view::npos) {
+    lens.factor = real(value.substr(star + 1), "factor after *");
+    value = value.substr(0, star);
+  }
+  if (value.empty()) bad(fmt::format("{}@{}={}: a token is missing", printable(lens.name), lens.layer, word));
+  lens.tokens = value;
+}
+
 Tensor scalar(double x) { return Tensor::from({static_cast<float>(x)}, {1}); }
 
 // --- JSON
@@ -98,7 +117,8 @@ Tensor array_of(const Json& v) {
 
 }  // namespace
 
-EditOptions parse_edit(const std::string& text, const std::function<Tensor(const std::string&)>& load_array) {
+EditOptions parse_edit(const std::string& text, const std::function<Tensor(const std::string&)>& load_array,
+                       const std::function<std::shared_ptr<const FittedLens>(const std::string&)>& load_lens) {
   EditOptions edit;
   std::string_view rest = text;
   size_t stop = rest.find_first_of(",=");
@@ -124,6 +144,15 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
     bad(fmt::format("\"{}\" does not say what to do: end it with =zero, =mean, =scale:X, =add:F.npy, =set:F.npy or =from:TEXT",
                     printable(text)));
   rest.remove_prefix(1);
+  if (auto lens = lens_and_layer(edit.site)) {
+    edit.lens.emplace();
+    edit.lens->name = lens->first;
+    edit.lens->layer = lens->second;
+    const size_t colon = std::min(rest.find(':'), rest.size());
+    set_lens_operation(*edit.lens, rest.substr(0, colon), rest.substr(std::min(rest.size(), colon + 1)));
+    edit.lens->lens = load_lens ? load_lens(lens->first) : open_lens(lens->first);
+    return edit;
+  }
   const auto argument = [&](std::string_view name) {
     return rest.starts_with(name) ? std::optional(std::string(rest.substr(name.size()))) : std::nullopt;
   };
@@ -168,6 +197,15 @@ EditOptions edit_from_json(const Json& json) {
     else bad(fmt::format("unknown field \"{}\"; known are site, pos, head, neuron, op, value", printable(key)));
   }
   if (edit.site.empty()) bad("site is missing");
+  if (auto lens = lens_and_layer(edit.site)) {
+    if (!value || !value->is_string()) bad(fmt::format("{} needs a text as value: TOKEN*X, TOKEN or A:B", printable(edit.site)));
+    edit.lens.emplace();
+    edit.lens->name = lens->first;
+    edit.lens->layer = lens->second;
+    set_lens_operation(*edit.lens, op, value->get_ref<const std::string&>());
+    edit.lens->lens = lens->first == "logit" ? nullptr : registered_lens(lens->first);
+    return edit;
+  }
   if (op == "zero") {
     edit.op = EditOp::kZero;
   } else if (op == "mean") {
@@ -241,6 +279,10 @@ void add_edits(const Context& context, const std::vector<EditOptions>& edits, co
     if (e.where.pos && e.where.pos->begin >= positions)
       bad(fmt::format("pos {} is beyond the {} position{} of this run", e.where.pos->begin, positions,
                       positions == 1 ? "" : "s"));
+    if (e.lens) {
+      plan.edit(bind_lens_edit(*context.model, *e.lens, e.where));
+      continue;
+    }
     std::vector<int32_t> source;
     if (e.from) {
       source = encode_text(context, *e.from, input.bos, input.chat);

@@ -2,10 +2,14 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
+#include "microtome/lens/lens_vectors.h"
 #include "microtome/lens/logit_lens.h"
 
 namespace microtome::api {
 namespace {
+
+// A decomposition costs a product with W_U for each part.
+constexpr int64_t kMostParts = 100;
 
 std::vector<int32_t> chosen_positions(const std::string& text, int64_t n) {
   std::vector<int32_t> out;
@@ -55,7 +59,58 @@ Json cell_json(const Model& model, const LensCell& cell, bool with_target) {
   return out;
 }
 
+// Means over the rows, beside the logit lens, for each map of the lens.
+Json layers_json(const FittedLens& lens, const LensResult& r) {
+  Json out = Json::array();
+  const size_t shift = lens.kind == LensKind::kTuned ? 0 : 1, rows = r.rows.size();
+  for (size_t l = 0; l < lens.layers.size() && l + shift < r.points.size(); ++l) {
+    double kl = 0, logit = 0;
+    for (size_t i = 0; i < rows; ++i) {
+      kl += r.at(l + shift, i).kl_to_final;
+      logit += r.kl_logit_lens[(l + shift) * rows + i];
+    }
+    const auto n = static_cast<double>(rows);
+    out.push_back({{"layer", l}, {"kl", kl / n}, {"kl_logit_lens", logit / n}});
+  }
+  return out;
+}
+
+// Every state as a sum of few lens vectors. The vectors at point p are those of the lens at the input of block p.
+Json decompositions(const Context& context, const FittedLens* lens, const LensResult& r, int64_t parts) {
+  const Model& model = *context.model;
+  Json out = Json::array();
+  if (context.progress) context.progress->begin("decompose", static_cast<double>(r.points.size()));
+  for (size_t p = 0; p < r.points.size(); ++p) {
+    const int64_t layer = static_cast<int64_t>(p) - (lens && lens->kind == LensKind::kTuned ? 0 : 1);
+    const LensDictionary dictionary = lens_dictionary(model, lens, layer);
+    Json row = Json::array();
+    for (size_t i = 0; i < r.rows.size(); ++i) {
+      if (context.progress) context.progress->check();
+      const float* h = r.streams[p].f32() + static_cast<int64_t>(i) * model.config().d_model;
+      const Decomposition d = decompose(dictionary, h, parts);
+      Json tokens = Json::array();
+      for (const auto& part : d.parts)
+        tokens.push_back({{"id", part.token}, {"text", token_text(model, part.token)}, {"coefficient", part.coefficient}});
+      row.push_back({{"explained", d.explained}, {"tokens", std::move(tokens)}});
+    }
+    out.push_back(std::move(row));
+    if (context.progress) context.progress->step(1);
+  }
+  if (context.progress) context.progress->end();
+  return out;
+}
+
 }  // namespace
+
+void set_lens(LensCommandOptions& options, LensKind kind, const std::string& name, std::shared_ptr<const FittedLens> lens) {
+  if (options.lens) throw FieldError("jacobian", "tuned and jacobian are both given; look through one lens at a time");
+  if (!lens || lens->kind != kind)
+    throw FieldError(lens_kind_name(kind), fmt::format("{}: is a {} lens, not a {} one; give it with --{}", printable(name, 200),
+                                                       lens ? lens_kind_name(lens->kind) : "logit", lens_kind_name(kind),
+                                                       lens ? lens_kind_name(lens->kind) : "edit"));
+  options.lens = std::move(lens);
+  options.lens_name = name;
+}
 
 LensCommandOptions lens_options(const Json& request) {
   Fields f(request);
@@ -74,6 +129,9 @@ LensCommandOptions lens_options(const Json& request) {
   o.top = f.integer("top", 0, 1000).value_or(5);
   o.target = f.text("target");
   o.all_points = f.boolean("all-points").value_or(false);
+  o.decompose = f.integer("decompose", 0, kMostParts).value_or(0);
+  for (const LensKind kind : {LensKind::kTuned, LensKind::kJacobian})
+    if (const auto name = f.text(lens_kind_name(kind))) set_lens(o, kind, *name, registered_lens(*name));
   f.finish();
   return o;
 }
@@ -82,6 +140,11 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
   const Model& model = *context.model;
   if (options.top < 0 || options.top > model.config().vocab)
     throw FieldError("top", fmt::format("top is {}, expected 0 to {}", options.top, model.config().vocab));
+  if (options.lens) {
+    if (options.all_points)
+      throw FieldError("all-points", "a fitted lens has maps for the blocks' inputs only; leave all-points out");
+    options.lens->check_fits(model, printable(options.lens_name, 200));
+  }
   const auto prompts = encode_input(context, options.input);
   std::vector<Json> results;
   for (const auto& ids : prompts) {
@@ -92,6 +155,7 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
     LensOptions lens_options{
         .all_points = options.all_points, .top = options.top, .rows = chosen_positions(options.positions, std::ssize(ids))};
     set_target(model, options.target, ids, lens_options);
+    lens_options.lens = options.lens.get();
     const LensResult r = logit_lens(model, batch, plan, lens_options, context.progress);
     Json tokens = Json::array(), points = Json::array(), cells = Json::array();
     for (const int32_t id : ids) tokens.push_back(token_json(model, id));
@@ -106,6 +170,13 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
                        {"points", std::move(points)},
                        {"positions", r.rows},
                        {"cells", std::move(cells)}});
+    Json& result = results.back();
+    if (options.lens) {
+      result["lens"] = {
+          {"kind", lens_kind_name(options.lens->kind)}, {"name", options.lens_name}, {"prompts", options.lens->n_prompts}};
+      result["layers"] = layers_json(*options.lens, r);
+    }
+    if (options.decompose > 0) result["decomposition"] = decompositions(context, options.lens.get(), r, options.decompose);
   }
   return results;
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "microtome/api/lens_files.h"
 #include "microtome/base/json.h"
 #include "microtome/model/model.h"
 
@@ -43,7 +44,7 @@ int64_t longest_of(const std::vector<std::vector<int32_t>>& prompts);
 
 // --- edits -----------------------------------------------------------------------------------------------------------------
 
-// SITE[,pos=..][,head=..][,neuron=..]=OP, before it is bound to a model.
+// SITE[,pos=..][,head=..][,neuron=..]=OP, or LENS@LAYER[,pos=..]=OP, before it is bound to a model.
 struct EditOptions {
   std::string site;  // a site pattern: every match is edited
   Slice where;
@@ -52,13 +53,17 @@ struct EditOptions {
   Tensor value;                     // kAdd, kSet
   std::optional<std::string> from;  // another prompt, whose value at the site is set
   std::optional<int64_t> from_pos;  // one position of it (negative: from its end)
+  std::optional<LensEdit> lens;     // instead of all but `where`
 };
 
-// The command line's syntax; `load_array` reads the .npy file that add: and set: name.
-EditOptions parse_edit(const std::string& text, const std::function<Tensor(const std::string& file)>& load_array);
+// The command line's syntax; `load_array` reads the .npy file that add: and set: name, `load_lens` the lens of LENS@LAYER
+// (default: open_lens).
+EditOptions parse_edit(const std::string& text, const std::function<Tensor(const std::string& file)>& load_array,
+                       const std::function<std::shared_ptr<const FittedLens>(const std::string& lens)>& load_lens = {});
 
 // An object {site, pos, head, neuron, op, value}; `op` zero|mean|scale|add|set|from, `value` a number, an array (nested), or for
-// `from` a text[@pos]; pos, head, neuron are numbers, "A:B", or (pos) "gen".
+// `from` a text[@pos]; pos, head, neuron are numbers, "A:B", or (pos) "gen". A site NAME@LAYER is a registered lens (or logit),
+// with op add|ablate|swap and a text as value: "TOKEN*X", "TOKEN", "A:B".
 EditOptions edit_from_json(const Json& json);
 
 // Adds the edits to a plan, in order. Runs the prompts that `from` names. `positions`: how many the run can have, generated ones

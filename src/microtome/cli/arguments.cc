@@ -145,7 +145,9 @@ api::InputOptions InputArguments::read() const {
 void EditArguments::declare(OptionSet& options) {
   options.group("Edits");
   options.texts("--edit", "SITE[,pos=..][,head=..][,neuron=..]=OP",
-                "OP: zero, mean, scale:X, add:F.npy[*X], set:F.npy, from:TEXT[@pos]", edits);
+                "OP: zero, mean, scale:X, add:F.npy[*X], set:F.npy, from:TEXT[@pos]; or LENS@LAYER[,pos=..]= add:TOKEN*X, "
+                "ablate:TOKEN, swap:A:B",
+                edits);
 }
 
 std::vector<api::EditOptions> EditArguments::read() const {

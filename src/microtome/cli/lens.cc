@@ -7,6 +7,7 @@
 #include "microtome/cli/command.h"
 #include "microtome/cli/lens_table.h"
 #include "microtome/cli/output.h"
+#include "microtome/cli/table.h"
 #include "microtome/cli/terminal.h"
 
 namespace microtome::cli {
@@ -24,6 +25,12 @@ class LensCommand : public Command {
     options.text("--target", "TOKEN|next|final",
                  "a token to follow: its text or #id, each position's next, or the model's own answer", options_.target);
     options.flag("--all-points", "also after each attention", options_.all_points);
+    options.text("--tuned", "FILE", "look through a tuned lens (`microtome train lens`), beside the logit lens", tuned_,
+                 OptionSet::Value::kFile);
+    options.text("--jacobian", "FILE", "look through a Jacobian lens: of `train lens`, or a published .pt file", jacobian_,
+                 OptionSet::Value::kFile);
+    options.integer("--decompose", "K", "write each state as a sum of at most K lens vectors (in --json)", options_.decompose, 0,
+                    100);
     edits_.declare(options);
     options.group("Pictures");
     options.text("--svg", "F", "write the map as an SVG image", svg_, OptionSet::Value::kFile);
@@ -34,6 +41,7 @@ class LensCommand : public Command {
     options.example(
         "microtome lens smollm2-135m --prompt 'The capital of Portugal is the city of' --positions last --target ' Lisbon'");
     options.example("microtome lens smollm2-135m --file poem.txt --svg poem.svg --html poem.html --quiet");
+    options.example("microtome lens smollm2-135m --prompt 'The capital of Portugal is' --jacobian jacobian/lens.safetensors");
     options.example("microtome lens smollm2-135m --prompt 'One, two, three,' --edit 'blocks.5.attn.hook_z,head=3=zero' --json");
   }
 
@@ -42,6 +50,8 @@ class LensCommand : public Command {
     options_.input = input_.read();
     options_.edits = edits_.read();
     options_.positions = positions_.value_or("all");
+    if (tuned_) set_lens(options_, LensKind::kTuned, *tuned_, api::open_lens(*tuned_));
+    if (jacobian_) set_lens(options_, LensKind::kJacobian, *jacobian_, api::open_lens(*jacobian_));
     if ((svg_ || html_) && prompt_count(options_.input) != 1)
       throw Error(ErrorKind::kInvalidArgument, "--svg and --html show one prompt, the input has {}; give one",
                   prompt_count(options_.input));
@@ -53,7 +63,7 @@ class LensCommand : public Command {
     const bool json = output_.json || results.size() > 1;
     for (const Json& result : results) {
       if (json) out.json(result);
-      else out.write(lens_table(result, terminal_columns(), out.is_terminal() && colour_wanted()));
+      else out.write(lens_table(result, terminal_columns(), out.is_terminal() && colour_wanted()) + layers_table(result));
     }
     out.finish();
   }
@@ -71,7 +81,18 @@ class LensCommand : public Command {
   EditArguments edits_;
   OutputArguments output_;
   api::LensCommandOptions options_;
-  std::optional<std::string> positions_, svg_, html_;
+  // KL to the model's own answer, layer by layer, beside the logit lens; only with a fitted lens.
+  static std::string layers_table(const Json& result) {
+    if (!result.contains("layers")) return {};
+    Table t({{"layer", Align::kRight}, {"KL, this lens", Align::kRight}, {"KL, logit lens", Align::kRight}});
+    for (const Json& l : result["layers"])
+      t.row({fmt::format("{}", l["layer"].get<int64_t>()), fmt::format("{:.4f}", l["kl"].get<double>()),
+             fmt::format("{:.4f}", l["kl_logit_lens"].get<double>())});
+    return fmt::format("\n{} lens, mean KL to the model's own answer at these positions, nats\n\n{}",
+                       result["lens"]["kind"].get<std::string>(), t.text(terminal_columns()));
+  }
+
+  std::optional<std::string> positions_, svg_, html_, tuned_, jacobian_;
 };
 
 }  // namespace

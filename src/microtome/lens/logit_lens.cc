@@ -113,6 +113,12 @@ LensResult logit_lens(const Model& model, const Batch& batch, Plan& plan, const 
   std::vector<int32_t> targets(result.rows.size(), -1);
   if (!options.targets.empty())
     for (size_t i = 0; i < targets.size(); ++i) targets[i] = options.targets[result.rows[i]];
+  result.streams = streams;
+  if (options.lens) {
+    for (const LensCell& cell : lens_cells(model, streams, {.top = 0}, std::vector<int32_t>(result.rows.size(), -1), progress))
+      result.kl_logit_lens.push_back(cell.kl_to_final);
+    for (size_t p = 0; p + 1 < streams.size(); ++p) streams[p] = options.lens->apply(ctx, static_cast<int64_t>(p), streams[p]);
+  }
   result.cells = lens_cells(model, streams, options, targets, progress);
   return result;
 }

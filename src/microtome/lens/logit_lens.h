@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "microtome/lens/fitted_lens.h"
 #include "microtome/model/model.h"
 
 namespace microtome {
@@ -16,9 +17,10 @@ namespace microtome {
 struct LensOptions {
   bool all_points = false;  // also after each attention (resid_mid), where the model has that state
   int64_t top = 5;
-  std::vector<int32_t> rows;     // of the batch; empty: all
-  std::vector<int32_t> targets;  // per row of the batch, -1: none; empty: none
-  bool target_final = false;     // the target of a row is the final point's most probable token
+  std::vector<int32_t> rows;         // of the batch; empty: all
+  std::vector<int32_t> targets;      // per row of the batch, -1: none; empty: none
+  bool target_final = false;         // the target of a row is the final point's most probable token
+  const FittedLens* lens = nullptr;  // the streams go through it first; not together with all_points
 };
 
 struct LensToken {
@@ -38,7 +40,9 @@ struct LensCell {
 struct LensResult {
   std::vector<Site> points;
   std::vector<int32_t> rows;
-  std::vector<LensCell> cells;  // [points][rows]
+  std::vector<LensCell> cells;        // [points][rows]
+  std::vector<Tensor> streams;        // [points], each [rows, D], as the model has them
+  std::vector<double> kl_logit_lens;  // with a fitted lens: the logit lens' KL(final || point), [points][rows]
   const LensCell& at(size_t point, size_t row) const { return cells[point * rows.size() + row]; }
 };
 
