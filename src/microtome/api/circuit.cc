@@ -6,12 +6,15 @@
 #include <numeric>
 #include <set>
 
+#include "microtome/api/circuit_acdc.h"
+#include "microtome/api/circuit_formats.h"
 #include "microtome/base/rng.h"
 #include "microtome/circuits/graph/circuit_file.h"
 #include "microtome/circuits/graph/edge_scores.h"
 #include "microtome/circuits/graph/faithfulness.h"
 #include "microtome/circuits/graph/patched_edges.h"
 #include "microtome/circuits/graph/select.h"
+#include "microtome/circuits/graph/select_ilp.h"
 #include "microtome/formats/sha256.h"
 #include "microtome/lens/model_hash.h"
 
@@ -137,7 +140,8 @@ EdgeMask among_nodes(const Graph& graph, std::span<const double> node, int64_t n
   return prune(graph, std::move(mask));
 }
 
-EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptions& o, size_t examples) {
+// `report` gets what the selection says of itself.
+EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptions& o, Json& report) {
   if (o.edges > 0 && o.nodes > 0) throw FieldError("nodes", "give --edges or --nodes, not both");
   if (o.select == "threshold") {
     if (!o.tau) throw FieldError("tau", "--select threshold needs --tau, the least size of a score");
@@ -155,9 +159,16 @@ EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptio
       return prune(
           graph,
           select_bootstrap(found.per_example, std::ssize(found.per_example) / graph.n_edges(), graph.n_edges(), n, o.seed).mask);
-    throw FieldError("select", fmt::format("select \"{}\": expected top, threshold, greedy or bootstrap", printable(o.select)));
+    if (o.select == "ilp") {
+      const IlpSelection s = select_ilp(graph, found.scores, {.edges = n, .seconds = o.time_limit, .by_sign = o.by_sign});
+      report["ilp"] = {{"value", s.value}, {"bound", s.bound}, {"gap", s.gap}, {"optimal", s.optimal}};
+      return s.mask;
+    }
+    throw FieldError("select",
+                     fmt::format("select \"{}\": expected top, threshold, greedy, bootstrap or ilp", printable(o.select)));
   };
   if (o.nodes == 0) return pick(o.edges > 0 ? o.edges : std::max<int64_t>(1, graph.n_edges() / 100));
+  if (o.select == "ilp") throw FieldError("nodes", "--select ilp counts edges; give --edges");
   // As many edges as leave no more nodes than asked for.
   int64_t low = 0, high = graph.n_edges();
   while (low < high) {
@@ -252,16 +263,34 @@ Json head(const Context& context, const Graph& graph, const Prompts& prompts, co
 
 Json warnings_json(const Prompts& prompts) { return prompts.warnings; }
 
+// By the KL to the full model, unless a metric was asked for.
+EdgeMask search_acdc(const Context& context, const Graph& graph, const Prompts& prompts, const CircuitOptions& o,
+                     const Found& found, const std::string& sha256, Json& report) {
+  if (o.edges > 0 || o.nodes > 0 || o.select != "top")
+    throw FieldError("method", "--method acdc chooses its edges itself, by --tau; leave --edges, --nodes and --select out");
+  if (o.refine > 0) throw FieldError("refine", "--method acdc has tested its edges already; leave --refine out");
+  CircuitRun run(*context.model, graph, prompts.set.examples, {prompts.ablation, o.memory_gb, context.progress});
+  const Metric metric = o.metric ? prompts.metric : Metric(MetricKind::kKl);
+  AcdcSearch search{.state = o.state, .progress = context.progress};
+  if (o.tau) search.tau = *o.tau;
+  search.key = fmt::format("{} {} {}", state_key(context, graph, prompts, sha256), search.tau, metric_name(metric.kind()));
+  return find_acdc(run, graph, metric, found.scores, search, report["acdc"]);
+}
+
 Json find(const Context& context, const CircuitOptions& o) {
   const Prompts prompts = read_prompts(context, o.examples, o.metric.value_or(""), o.ablate.value_or("resample"));
   const Graph graph(context.model->config(),
                     {.roles = o.positions ? position_roles(prompts.set.examples) : std::vector<std::string>{}});
   const std::string sha256 = model_sha256(*context.model);
-  const bool exact = o.method == "exact" || o.refine > 0;
+  const bool exact = o.method == "exact" || o.refine > 0, by_acdc = o.method == "acdc";
   PatchedEdges patched(exact ? o.state : std::filesystem::path(), exact ? state_key(context, graph, prompts, sha256) : "",
                        prompts.set.examples.size());
-  const Found found = score(context, graph, prompts, o, patched);
-  const EdgeMask mask = select_edges(graph, found, o, prompts.set.examples.size());
+  CircuitOptions scoring = o;
+  if (by_acdc) scoring.method = "eap";
+  const Found found = score(context, graph, prompts, scoring, patched);
+  Json report = Json::object();
+  const EdgeMask mask =
+      by_acdc ? search_acdc(context, graph, prompts, o, found, sha256, report) : select_edges(graph, found, o, report);
 
   Circuit circuit{.task = prompts.set.task,
                   .metric = std::string(metric_name(prompts.metric.kind())),
@@ -279,6 +308,7 @@ Json find(const Context& context, const CircuitOptions& o) {
   out["examples"] = {{"task", prompts.set.task}, {"n", prompts.set.examples.size()}, {"seed", o.examples.seed}};
   if (o.examples.bos) out["examples"]["bos"] = *o.examples.bos;
   out["signed"] = o.by_sign;
+  out.update(report);
   out["ig_gap"] = number(found.gap);
   if (!found.gaps.empty()) {
     out["ig_gaps"] = Json::array();
@@ -301,9 +331,8 @@ Json find(const Context& context, const CircuitOptions& o) {
 // The prompts that a file was found on, where none are given.
 ExamplesOptions examples_of(const CircuitOptions& o, const Json& file) {
   if (o.examples.task || !o.examples.pairs.empty()) return o.examples;
-  const auto e = file.find("examples");
-  const std::string none =
-      fmt::format("{}: it was found on pairs of one's own, which it does not hold; give --pairs, or --task", o.where);
+  const std::string none = fmt::format("{}: it does not hold the prompts that it was found on; give --pairs, or --task", o.where);
+  const auto e = file.is_object() ? file.find("examples") : file.end();
   if (e == file.end() || !e->is_object()) throw Error(ErrorKind::kInvalidArgument, none);
   Fields f(*e);
   ExamplesOptions out = o.examples;
@@ -343,8 +372,13 @@ Json use_file(const Context& context, const CircuitOptions& o) {
   if (!o.circuit)
     throw FieldError("circuit",
                      fmt::format("circuit {} needs a circuit: the file that `microtome circuit MODEL find --out` wrote", o.verb));
-  const Circuit circuit = circuit_from_json(*o.circuit, o.where, *context.model);
+  const Circuit circuit = any_circuit(*o.circuit, o.where, *context.model);
   const Graph graph = graph_of(circuit, context.model->config());
+  if (o.verb == "export") {
+    if (o.format != "neuronpedia") return export_circuit(context, graph, circuit, o.format, nullptr);
+    const ExampleSet set = read_examples(context, examples_of(o, *o.circuit));
+    return export_circuit(context, graph, circuit, o.format, &set);
+  }
   const Prompts prompts =
       read_prompts(context, examples_of(o, *o.circuit), o.metric.value_or(circuit.metric), o.ablate.value_or(circuit.ablation));
   Circuit measured = circuit;
@@ -352,10 +386,12 @@ Json use_file(const Context& context, const CircuitOptions& o) {
   measured.metric = metric_name(prompts.metric.kind());
   measured.ablation = ablation_name(prompts.ablation.kind);
   CircuitOptions options = o;
-  if (const auto s = o.circuit->find("signed"); s != o.circuit->end() && s->is_boolean()) options.by_sign = s->get<bool>();
+  if (const auto s = o.circuit->is_object() ? o.circuit->find("signed") : o.circuit->end();
+      s != o.circuit->end() && s->is_boolean())
+    options.by_sign = s->get<bool>();
   Json out = head(context, graph, prompts, measured, model_sha256(*context.model));
   for (const char* name : {"method", "examples", "signed", "ig_gap", "refined", "missed"})
-    if (o.circuit->contains(name)) out[name] = (*o.circuit)[name];
+    if (o.circuit->is_object() && o.circuit->contains(name)) out[name] = (*o.circuit)[name];
   if (o.verb == "run") {
     out.erase("scores");
     return run_prompts(context, graph, prompts, options, measured, std::move(out));
@@ -369,8 +405,8 @@ Json use_file(const Context& context, const CircuitOptions& o) {
 
 Json circuit(const Context& context, const CircuitOptions& o) {
   if (o.verb == "find") return find(context, o);
-  if (o.verb == "run" || o.verb == "eval") return use_file(context, o);
-  throw FieldError("verb", fmt::format("circuit \"{}\": expected find, run or eval", printable(o.verb)));
+  if (o.verb == "run" || o.verb == "eval" || o.verb == "export") return use_file(context, o);
+  throw FieldError("verb", fmt::format("circuit \"{}\": expected find, run, eval or export", printable(o.verb)));
 }
 
 }  // namespace microtome::api

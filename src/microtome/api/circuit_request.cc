@@ -5,7 +5,7 @@
 namespace microtome::api {
 namespace {
 
-constexpr const char* kVerbs = "find, run or eval";
+constexpr const char* kVerbs = "find, run, eval or export";
 
 }  // namespace
 
@@ -13,7 +13,7 @@ CircuitOptions circuit_options(const Json& request) {
   Fields f(request);
   CircuitOptions o;
   o.verb = f.text("verb").value_or("find");
-  if (o.verb != "find" && o.verb != "run" && o.verb != "eval")
+  if (o.verb != "find" && o.verb != "run" && o.verb != "eval" && o.verb != "export")
     throw FieldError("verb", fmt::format("verb \"{}\": expected {}", printable(o.verb), kVerbs));
   o.examples = examples_options(f);
   o.seed = o.examples.seed;
@@ -25,6 +25,10 @@ CircuitOptions circuit_options(const Json& request) {
   o.edges = f.integer("edges", 1, int64_t{1} << 40).value_or(0);
   o.nodes = f.integer("nodes", 1, int64_t{1} << 40).value_or(0);
   o.tau = f.number("tau");
+  o.time_limit = f.number("time-limit").value_or(o.time_limit);
+  if (!(o.time_limit > 0) || o.time_limit > 3600)
+    throw FieldError("time-limit", fmt::format("time-limit is {} s, expected more than 0 and at most 3600", o.time_limit));
+  o.format = f.text("format").value_or(o.format);
   o.by_sign = f.boolean("signed").value_or(false);
   o.positions = f.boolean("positions").value_or(false);
   o.ablate = f.text("ablate");

@@ -57,6 +57,14 @@ std::string circuit_text(const Json& r) {
     out += fmt::format("exact effects of {} top and {} random other edges: cosine with the scores {}, missed {}\n",
                        r["refined"]["edges"].get<int64_t>(), r["refined"]["sampled"].get<int64_t>(),
                        figure(r["refined"], "cosine"), figure(r["refined"], "missed"));
+  if (r.contains("ilp"))
+    out += fmt::format("integer program: total |score| {}, at most {} is possible (gap {:.3f} %)\n", figure(r["ilp"], "value"),
+                       figure(r["ilp"], "bound"), 100 * r["ilp"]["gap"].get<double>());
+  if (r.contains("acdc"))
+    out +=
+        fmt::format("ACDC: {} edges tried, {} decided by runs, {} circuits run; {} {} at the end\n",
+                    r["acdc"]["candidates"].get<int64_t>(), r["acdc"]["tested"].get<int64_t>(),
+                    r["acdc"]["circuits_run"].get<int64_t>(), r["acdc"]["metric"].get<std::string>(), figure(r["acdc"], "value"));
   out += "\n" + edges_text(r);
   if (!r.contains("faithfulness") || !r["faithfulness"].is_array()) return out;
   out += fmt::format("\nfaithfulness {} ({} to {})   completeness gap {}   minimality {}   KL {} nats\n",
@@ -99,11 +107,12 @@ class CircuitCommand : public Command {
  public:
   void declare(OptionSet& options) override {
     model_.declare(options);
-    options.positional("VERB", "find | run | eval", options_.verb, true, OptionSet::Value::kText);
-    options.positional("CIRCUIT", "run, eval: the file that find wrote", file_, false, OptionSet::Value::kFile);
+    options.positional("VERB", "find | run | eval | export", options_.verb, true, OptionSet::Value::kText);
+    options.positional("CIRCUIT", "run, eval, export: the file that find wrote; also EAP-IG's graph JSON, auto-circuit's edges",
+                       file_, false, OptionSet::Value::kFile);
     examples_.declare(options);
     options.group("Scores (find)");
-    options.choice("--method", {"eap", "eap-ig", "eap-ig-activations", "clean-corrupted", "atp", "exact"},
+    options.choice("--method", {"eap", "eap-ig", "eap-ig-activations", "clean-corrupted", "atp", "acdc", "exact"},
                    "how edges are scored (default eap-ig)", options_.method);
     options.integer("--steps", "M", "nodes of the integral (default: 5, doubled until the gap is below 1 %)", options_.steps, 1,
                     1024);
@@ -111,13 +120,17 @@ class CircuitCommand : public Command {
     options.flag("--positions", "resolve edges by the roles of positions (a task's names, or each position)", options_.positions);
     options.integer("--refine", "N", "patch the N top edges exactly, and N random rejected ones", options_.refine, 1, 1'000'000);
     options.group("Selection (find)");
-    options.choice("--select", {"top", "threshold", "greedy", "bootstrap"}, "which edges make the circuit (default top)",
+    options.choice("--select", {"top", "threshold", "greedy", "bootstrap", "ilp"}, "which edges make the circuit (default top)",
                    options_.select);
     options.integer("--edges", "N", "how many (default: a hundredth of all)", options_.edges, 1, int64_t{1} << 40);
     options.integer("--nodes", "N", "as many edges as leave N nodes; with --method atp, the nodes", options_.nodes, 1,
                     int64_t{1} << 40);
-    options.text("--tau", "X", "with --select threshold: the least size of a score", tau_);
+    options.text("--tau", "X",
+                 "with --select threshold: the least size of a score; with --method acdc: what an edge must cost (.0575)", tau_);
+    options.number("--time-limit", "S", "with --select ilp: seconds (default 30)", options_.time_limit, 1e-3, 3600);
     options.flag("--signed", "by score, not by its size", options_.by_sign);
+    options.group("Export");
+    options.choice("--format", {"neuronpedia", "eap-ig", "auto-circuit"}, "of export (default neuronpedia)", options_.format);
     options.group("Measures");
     options.text("--ablate", "K", "resample, zero, mean or mean-position (default resample, or the circuit's own)",
                  options_.ablate);
@@ -136,6 +149,8 @@ class CircuitCommand : public Command {
     options.example("microtome circuit smollm2-135m run ioi.json --task ioi --n 4 --seed 1");
     options.example("microtome circuit smollm2-135m eval ioi.json --compute f32,bf16,native");
     options.example("microtome circuit smollm2-135m find --task ioi --positions --method eap --refine 100 --json");
+    options.example("microtome circuit ./attn-only-2l find --pairs pairs.jsonl --method acdc --tau 0.01");
+    options.example("microtome circuit smollm2-135m export ioi.json --format eap-ig --out theirs.json");
     options.example(
         "microtome circuit smollm2-135m find --clean 'The capital of Portugal is the city of' --corrupted 'The capital of France "
         "is "
@@ -179,9 +194,9 @@ class CircuitCommand : public Command {
 
  private:
   void read_file_option() {
-    const bool reads = options_.verb == "run" || options_.verb == "eval";
+    const bool reads = options_.verb == "run" || options_.verb == "eval" || options_.verb == "export";
     if (!reads && options_.verb != "find")
-      throw Error(ErrorKind::kInvalidArgument, "circuit {}: expected find, run or eval", printable(options_.verb));
+      throw Error(ErrorKind::kInvalidArgument, "circuit {}: expected find, run, eval or export", printable(options_.verb));
     if (reads && file_.empty())
       throw Error(ErrorKind::kInvalidArgument, "circuit {} needs the file that `microtome circuit MODEL find --out F` wrote",
                   options_.verb);
@@ -193,20 +208,28 @@ class CircuitCommand : public Command {
       return;
     }
     options_.where = file_;
-    options_.circuit = std::make_shared<Json>(parse_json(microtome::read_file(file_, kMostFileBytes), file_));
+    const std::string text = microtome::read_file(file_, kMostFileBytes);
+    const size_t first = text.find_first_not_of(" \t\r\n");
+    const bool json = first == std::string::npos || text[first] == '{' || text[first] == '[';
+    options_.circuit = std::make_shared<Json>(json ? parse_json(text, file_) : Json(text));
   }
 
   Json run_in(const std::string& compute) {
     model_.compute = compute;
     LoadedModel loaded = model_.load(output_.quiet);
     Json result = api::circuit(loaded.context(), options_);
-    if (!output_.quiet)
+    if (!output_.quiet && options_.verb != "export")
       for (const Json& w : result["warnings"]) std::fprintf(stderr, "microtome: %s\n", inert(w.get<std::string>()).c_str());
     return result;
   }
 
   // A circuit that goes to a file is JSON; what a person reads is shown beside it.
   void write(const Json& result) {
+    if (options_.verb == "export") {
+      Output out(output_.out);
+      out.json(result);
+      return out.finish();
+    }
     const std::string shown = options_.verb == "run" ? run_text(result) : circuit_text(result);
     Output out(output_.out);
     const bool to_file = output_.out && *output_.out != "-";

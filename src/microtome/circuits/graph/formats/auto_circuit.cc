@@ -135,16 +135,16 @@ std::string receiver_name(const FileReceiver& r) {
 
 }  // namespace
 
-ImportedCircuit read_auto_circuit(std::string_view text, const std::string& where, const Graph& graph) {
+ImportedCircuit read_auto_circuit(const Json& json, const std::string& where, const Graph& graph) {
   MT_CHECK(!graph.by_position());
   Reader reader(where, graph);
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) throw Error(ErrorKind::kCorrupt, "{}: the file is empty", where);
-  if (text[first] == '{' || text[first] == '[') {
-    const Json json = parse_json(text, where);
+  if (!json.is_string()) {
     reader.add(json.is_object() && json.contains("edges") ? json["edges"] : json);
     return reader.take();
   }
+  const std::string_view text = json.get_ref<const std::string&>();
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
+    throw Error(ErrorKind::kCorrupt, "{}: the file is empty", where);
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     std::string_view line = text.substr(begin, end - begin);

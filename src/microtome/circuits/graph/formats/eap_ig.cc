@@ -165,14 +165,14 @@ Json write_eap_ig(const Graph& graph, const EdgeMask& mask, std::span<const doub
           {"edges", std::move(edges)}};
 }
 
+ImportedCircuit read_circuit_json(const Json& json, const std::string& where, const Graph& graph) {
+  return is_eap_ig(json) ? read_eap_ig(json, where, graph) : read_auto_circuit(json, where, graph);
+}
+
 ImportedCircuit read_circuit_file(std::string_view text, const std::string& where, const Graph& graph) {
   const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) throw Error(ErrorKind::kCorrupt, "{}: the file is empty", where);
-  if (text[first] == '{') {
-    const Json json = parse_json(text, where);
-    if (is_eap_ig(json)) return read_eap_ig(json, where, graph);
-  }
-  return read_auto_circuit(text, where, graph);
+  const bool json = first != std::string_view::npos && (text[first] == '{' || text[first] == '[');
+  return read_circuit_json(json ? parse_json(text, where) : Json(std::string(text)), where, graph);
 }
 
 }  // namespace microtome

@@ -35,8 +35,11 @@ struct ImportedCircuit {
 // Tells the formats apart. `where` begins error messages. The graph is not resolved by position.
 ImportedCircuit read_circuit_file(std::string_view text, const std::string& where, const Graph& graph);
 
+// The same of JSON that was parsed; lines of text come as a JSON string.
+ImportedCircuit read_circuit_json(const Json& json, const std::string& where, const Graph& graph);
+
 ImportedCircuit read_eap_ig(const Json& json, const std::string& where, const Graph& graph);
-ImportedCircuit read_auto_circuit(std::string_view text, const std::string& where, const Graph& graph);
+ImportedCircuit read_auto_circuit(const Json& json, const std::string& where, const Graph& graph);
 
 // All edges with their scores; those of the mask are in_graph.
 Json write_eap_ig(const Graph& graph, const EdgeMask& mask, std::span<const double> scores);
