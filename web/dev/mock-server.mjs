@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { circuitCommands } from './mock-circuits.mjs';
 import { CONFIG, cell, pattern, points, tokenize, tokensOf, idOf } from './mock-model.mjs';
 
 const DIST = fileURLToPath(new URL('../dist/', import.meta.url));
@@ -134,6 +135,35 @@ async function run(body, req, res) {
   if (!gone) res.end(`data: ${JSON.stringify({ done: true, ...result })}\n\n`);
 }
 
+/** A command about circuits: its answer, or events of its progress and then the answer. */
+async function compute(name, body, res) {
+  const { stream, model: _, ...options } = body;
+  let gone = false;
+  res.on('close', () => (gone = true));
+  const began = Date.now();
+  const send = (event) => {
+    if (!res.headersSent) res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+    res.write(`data: ${JSON.stringify(event)}\n\n`);
+  };
+  const step = async (task, done, total) => {
+    await new Promise((next) => setTimeout(next, Number(process.env.MOCK_STEP_MS ?? 20)));
+    if (gone) throw new Refused(499, 'the client has left');
+    const seconds = (Date.now() - began) / 1000;
+    if (stream) send({ progress: { task, done, total, seconds, seconds_left: (seconds / done) * (total - done) } });
+  };
+  const refuse = (status, message, param) => {
+    throw new Refused(status, message, param);
+  };
+  try {
+    const result = { model: MODEL, ...(await circuitCommands[name](options, step, refuse)) };
+    if (!stream) return json(res, 200, result);
+    send({ ...result, done: true });
+    res.end();
+  } catch (error) {
+    if (!gone) throw error;
+  }
+}
+
 const commands = {
   models: () => ({
     models: [
@@ -172,6 +202,7 @@ export async function handle(req, res) {
     const body = await read(req);
     if (loading()) throw new Refused(503, 'the model is still loading');
     if (name === 'run') return await run(body, req, res);
+    if (Object.hasOwn(circuitCommands, name)) return await compute(name, body, res);
     if (!commands[name]) throw new Refused(404, `${path}: no such command`);
     json(res, 200, commands[name](body));
   } catch (error) {

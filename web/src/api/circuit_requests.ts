@@ -1,5 +1,6 @@
 /** The bodies of the commands about circuits, and the edits that a cell of a patching map stands for. Pure. */
-import type { Patch } from './circuit_types';
+import type { Circuit, Patch } from './circuit_types';
+import { subjectOf, type Subject } from './requests';
 import type { Options } from '../state/options';
 import type { Edit } from './types';
 
@@ -94,6 +95,46 @@ export function circuitBody(o: Options, model: string): object {
   };
 }
 
+/** Measures a circuit as it is drawn: of its file, only the edges that are kept. */
+export function evalBody(c: Circuit, kept: Circuit['edges'], model: string): object {
+  return {
+    ...(model ? { model } : {}),
+    verb: 'eval',
+    circuit: {
+      schema: c.schema,
+      model_sha256: c.model_sha256,
+      task: c.task,
+      metric: c.metric,
+      ablation: c.ablation,
+      roles: c.roles ?? null,
+      nodes: [...new Set(kept.flatMap((e) => [e.from, e.to.replace(/<[qkv]>/, '')]))],
+      edges: kept.map((e) => ({ ...e, exact: e.exact ?? null })),
+    },
+  };
+}
+
+/** Six scores by default; the others each have a task of their own and take minutes. */
+export const DETECTORS = [
+  'previous',
+  'current',
+  'duplicate',
+  'induction',
+  'sink',
+  'copying',
+  'name_mover',
+  'negative_mover',
+  'successor',
+  'copy_suppression',
+  's_inhibition',
+];
+
+export function headsBody(o: Options, subject: Subject): object {
+  return {
+    ...(o.probe === 'text' ? subjectOf(subject) : {}),
+    ...(o.detectors === 'all' ? { detectors: DETECTORS } : {}),
+  };
+}
+
 export function pathsBody(o: Options, model: string): object {
   return {
     ...(model ? { model } : {}),
@@ -122,4 +163,26 @@ export function factsOf(
 
 export function neuronsBody(o: Options, model: string): object {
   return { ...(model ? { model } : {}), facts: factsOf(o), [o.change]: true };
+}
+
+export const headName = (layer: number, head: number): string => `${layer}.${head}`;
+
+export function pairsBody(layer: number, head: number, circuit: string): object {
+  return { verb: 'pairs', heads: headName(layer, head), circuit, top: 24 };
+}
+
+export function spectrumBody(layer: number, head: number): object {
+  return { verb: 'copying', heads: headName(layer, head) };
+}
+
+/** Every pair that the head is one end of. */
+export function compositionBody(layer: number, head: number): object {
+  return { verb: 'composition', heads: headName(layer, head), top: 0 };
+}
+
+/** Another head of the same layer: always the same one for the same head, so that a link shows the same control. */
+export function controlHead(layer: number, head: number, nHeads: number): number {
+  if (nHeads < 2) return head;
+  const step = 1 + ((layer * 7919 + head * 104729) % (nHeads - 1));
+  return (head + step) % nHeads;
 }

@@ -19,6 +19,17 @@ export function faithfulnessAt(curve: Faithfulness, k: number): number | null {
   return (a.f as number) + t * ((b.f as number) - (a.f as number));
 }
 
+/** The share that a circuit of so many edges, dead ends left out, was cut at: the curve read by its edges. */
+export function shareOf(curve: Faithfulness, edges: number, all: number): number {
+  const known = curve.filter((p) => p.edges !== undefined && p.edges > 0).sort((a, b) => a.k - b.k);
+  const i = known.findIndex((p) => (p.edges as number) >= edges);
+  const b = known[i],
+    a = known[i - 1];
+  if (!b || !a) return b && b.edges === edges ? b.k : edges / all;
+  const t = Math.log(edges / (a.edges as number)) / Math.log((b.edges as number) / (a.edges as number));
+  return Math.exp(Math.log(a.k) + t * (Math.log(b.k) - Math.log(a.k)));
+}
+
 export function curveScene(curve: Faithfulness, marked: number | null, width: number, palette: Palette): Scene {
   const points = curve.filter((p) => p.f !== null && p.k > 0).sort((a, b) => a.k - b.k);
   const height = 190;
@@ -51,6 +62,9 @@ export function curveScene(curve: Faithfulness, marked: number | null, width: nu
   }
   const d = points.map((p, i) => `${i ? 'L' : 'M'}${round(x(p.k))} ${round(y(p.f as number))}`).join('');
   if (d) marks.push({ kind: 'path', d, stroke: palette.stain, width: 2 });
+  const chance = points.filter((p) => p.random !== undefined);
+  const null_ = chance.map((p, i) => `${i ? 'L' : 'M'}${round(x(p.k))} ${round(y(p.random as number))}`).join('');
+  if (null_) marks.push({ kind: 'path', d: null_, stroke: palette.muted, width: 1.4, dash: '3 3' });
   for (const p of points)
     marks.push({ kind: 'rect', x: x(p.k) - 2.5, y: y(p.f as number) - 2.5, w: 5, h: 5, radius: 2.5, fill: palette.stain });
   const here = marked === null ? null : faithfulnessAt(curve, marked);
@@ -64,5 +78,8 @@ export function curveScene(curve: Faithfulness, marked: number | null, width: nu
 }
 
 export function curveTable(curve: Faithfulness): Table {
-  return { columns: ['k', 'f', 'low', 'high'], rows: curve.map((p) => [p.k, p.f, p.low ?? null, p.high ?? null]) };
+  return {
+    columns: ['k', 'edges', 'f', 'low', 'high', 'random'],
+    rows: curve.map((p) => [p.k, p.edges ?? null, p.f, p.low ?? null, p.high ?? null, p.random ?? null]),
+  };
 }

@@ -87,6 +87,16 @@ export const brief = (v: number): string =>
 export function heatScene(heat: Heat, l: HeatLayout, palette: Palette): Scene {
   const marks: Mark[] = [];
   const gap = l.cw > 7 && l.ch > 7 ? 1 : 0;
+  // A frame: what is empty is still seen to be there.
+  marks.push({
+    kind: 'rect',
+    x: l.x0 - 1.5,
+    y: l.y0 - 1.5,
+    w: l.cols * l.cw + 2,
+    h: l.rows * l.ch + 2,
+    stroke: palette.line,
+    radius: 2,
+  });
   for (let row = 0; row < l.rows; row++)
     for (let column = 0; column < l.cols; column++) {
       const box = heatBox(l, row, column);

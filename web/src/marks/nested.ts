@@ -23,7 +23,8 @@ export function namesOf(patch: Patch, axis: number): string[] {
   if (!['pos', 'dst', 'src'].includes(name)) return ticks.map(String);
   return ticks.map((t) => {
     const p = patch.positions?.find((q) => q.position === t);
-    return p?.role ?? (p?.clean.length === 1 ? `${t} ${visible(p.clean[0])}` : String(t));
+    const token = p?.clean.length === 1 ? ` ${visible(p.clean[0])}` : '';
+    return p?.role ? `${p.role}${token}` : `${t}${token}`;
   });
 }
 

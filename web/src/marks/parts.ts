@@ -5,7 +5,7 @@ import { extent, type Heat } from './heat';
 import type { Strip } from './strips';
 
 type Component = Paths['components'][number];
-const MLP = /^(?:m|mlp)[._]?(\d+)|mlp/i;
+const MLP = /^m\d+$/;
 
 /** Where a component stands: column of its head, or the MLP's; null for what belongs to no layer (embedding, biases). */
 export function placeOf(c: Component, nHeads: number): { layer: number; column: number } | null {

@@ -11,6 +11,7 @@ export const spectra = new Work('weights', types.spectra, 'heads');
 export const composition = new Work('weights', types.composition, 'heads');
 export const patch = new Work('patch', types.patch, 'patch');
 export const circuit = new Work('circuit', types.circuit, 'circuits');
+export const evaluation = new Work('circuit', types.circuit, 'circuits');
 export const paths = new Work('paths', types.paths, 'circuits');
 export const neurons = new Work('neurons', types.neurons, 'circuits');
 /** Prompts of a task, and the list of tasks. */

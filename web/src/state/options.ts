@@ -8,6 +8,8 @@ export const OPTIONS = {
   x: 'previous',
   y: 'induction',
   by: 'induction',
+  probe: 'random', // random | text: what the scores are of
+  detectors: '', // '' | all
   study: 'pattern', // pattern | pairs | spectrum | composition | ablate
   circuit: 'ov', // of the pairs: ov | qk
   // Patch, and what the circuits share with it
@@ -23,7 +25,7 @@ export const OPTIONS = {
   metric: 'logit-diff',
   cell: '', // one index an axis: 12.3
   // Circuits
-  part: 'paths', // graph | paths | neurons
+  part: 'graph', // graph | paths | neurons
   task: 'ioi',
   find: 'eap-ig',
   edges: '200',
