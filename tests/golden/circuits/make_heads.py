@@ -5,7 +5,7 @@
 Keys: `alice.tokens`, `repeated.tokens` int32 [T] (a paragraph; 40 random tokens said twice); for each text, of previous, duplicate
 and induction, float32 [layers, heads]: TEXT.DETECTOR.mul, .mul_exclude (exclude_bos and exclude_current_token), .abs,
 .abs_exclude, as transformer_lens.head_detector computes them from the patterns of HookedTransformer in fp32; and
-repeated.DETECTOR.stripe, the means of diagonals that TransformerLens' tutorials use. `abs` there is rounded to three decimals.
+repeated.DETECTOR.stripe (previous, duplicate), means of diagonals. `abs` there is rounded to three decimals.
 """
 
 import pathlib
@@ -25,7 +25,7 @@ BLOCK, CONTEXT = 40, 256
 TARGETS = {"previous": head_detector.get_previous_token_head_detection_pattern,
            "duplicate": head_detector.get_duplicate_token_head_detection_pattern,
            "induction": head_detector.get_induction_head_detection_pattern}
-OFFSETS = {"previous": -1, "duplicate": -BLOCK, "induction": 1 - BLOCK}
+OFFSETS = {"previous": -1, "duplicate": -BLOCK}
 
 
 def scores(pattern, target, measure, exclude):
@@ -55,7 +55,7 @@ def main(path):
                 for exclude in (False, True):
                     key = f"{name}.{detector}.{measure}{'_exclude' if exclude else ''}"
                     out[key] = scores(pattern, target(tokens), measure, exclude).float().numpy()
-            if name == "repeated":
+            if name == "repeated" and detector in OFFSETS:
                 out[f"{name}.{detector}.stripe"] = pattern.diagonal(OFFSETS[detector], dim1=-2, dim2=-1).mean(-1).float().numpy()
     numpy.savez_compressed(HERE / "heads.npz", **out)
 

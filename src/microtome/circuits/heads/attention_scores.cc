@@ -7,7 +7,7 @@
 namespace microtome::heads {
 namespace {
 
-enum List { kColumn0, kDiagonal, kPreviousCells, kDuplicateCells, kInductionCells };
+enum List { kColumn0, kDiagonal, kPreviousCells, kDuplicateCells, kInductionCells, kKept };
 constexpr double kSinkShare = 0.3;
 
 // For each position the earlier positions of the same token, rising.
@@ -38,16 +38,16 @@ double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 // Sums over the text of one head.
 struct HeadSums {
   double total = 0, column0 = 0, diagonal = 0, corner = 0;
-  std::array<double, kMassLists> on{};  // of the lists
+  std::array<double, kMassLists + 1> on{};  // of the lists
 };
 
-HeadSums sums_of(int64_t rows, int64_t heads, int64_t head, int width, std::span<const double> mass,
+HeadSums sums_of(int64_t rows, int64_t heads, int64_t head, const KeyLists& lists, std::span<const double> mass,
                  std::span<const double> row_sums) {
   HeadSums s;
   for (int64_t i = 0; i < rows; ++i) {
-    const double* m = mass.data() + (i * heads + head) * width;
+    const double* m = mass.data() + (i * heads + head) * lists.width();
     s.total += row_sums.empty() ? 1.0 : row_sums[i * heads + head];
-    for (int list = 0; list < kMassLists; ++list) s.on[list] += m[list];
+    for (int list = 0; list < lists.n_lists(); ++list) s.on[list] += m[list];
     if (i == 0) s.corner = m[kColumn0];
   }
   s.column0 = s.on[kColumn0];
@@ -65,6 +65,11 @@ std::string_view measure_name(Measure measure) {
   return measure == Measure::kMul ? "mul" : measure == Measure::kAbs ? "abs" : "stripe";
 }
 
+int mass_lists(const ProbeText& text, const ScoreOptions& o) {
+  const bool excludes = (o.exclude_bos || o.exclude_current) && measure_of(text, o) != Measure::kStripe;
+  return kMassLists + (excludes ? 1 : 0);
+}
+
 void append_lists(const ProbeText& text, const ScoreOptions& o, KeyLists& lists, bool lenient) {
   const Measure measure = measure_of(text, o);
   const bool stripe = measure == Measure::kStripe;
@@ -74,7 +79,7 @@ void append_lists(const ProbeText& text, const ScoreOptions& o, KeyLists& lists,
                 "--repeat N, or --measure mul");
   const auto earlier = stripe ? std::vector<std::vector<int32_t>>() : earlier_occurrences(text.ids);
   for (int32_t i = 0; i < text.length(); ++i) {
-    std::vector<std::vector<int32_t>> row(kMassLists);
+    std::vector<std::vector<int32_t>> row(static_cast<size_t>(lists.n_lists()));
     const auto target = [&](List list, int32_t j) {
       const bool excluded = !stripe && ((o.exclude_bos && j == 0) || (o.exclude_current && j == i));
       if (!excluded) row[list].push_back(j);
@@ -91,6 +96,8 @@ void append_lists(const ProbeText& text, const ScoreOptions& o, KeyLists& lists,
       for (const int32_t j : earlier[i]) target(kDuplicateCells, j);
       for (const int32_t j : earlier[i]) target(kInductionCells, j + 1);
     }
+    if (lists.n_lists() > kMassLists)
+      for (int32_t j = 0; j <= i; ++j) target(kKept, j);
     lists.add_row(row);
   }
 }
@@ -108,13 +115,13 @@ std::vector<AttentionRow> scores_of_mass(const ProbeText& text, const ScoreOptio
 
   std::vector<AttentionRow> out(static_cast<size_t>(heads));
   for (int64_t h = 0; h < heads; ++h) {
-    HeadSums s = sums_of(t, heads, h, lists.width(), mass, row_sums);
-    const double excluded = (bos ? s.column0 : 0) + (current ? s.diagonal : 0) - (bos && current ? s.corner : 0);
+    HeadSums s = sums_of(t, heads, h, lists, mass, row_sums);
+    const double kept = lists.n_lists() > kMassLists ? s.on[kKept] : s.total;
     s.on[kDiagonal] = current ? 0 : s.diagonal - (bos ? s.corner : 0);
     const auto score = [&](List list) {
       if (stripe) return ratio(s.on[list], cells[list]);
-      if (measure == Measure::kMul) return ratio(s.on[list], s.total - excluded);
-      return 1 - (s.total - excluded - 2 * s.on[list] + cells[list]) / static_cast<double>(t);
+      if (measure == Measure::kMul) return ratio(s.on[list], kept);
+      return 1 - (kept - 2 * s.on[list] + cells[list]) / static_cast<double>(t);
     };
     out[h] = {score(kPreviousCells), score(kDiagonal), score(kDuplicateCells), score(kInductionCells),
               s.column0 / static_cast<double>(t)};
@@ -132,7 +139,7 @@ AttentionScores attention_scores(const Model& model, std::span<const ProbeText> 
   const double share = 1.0 / static_cast<double>(texts.size());
   if (progress) progress->begin("heads", static_cast<double>(texts.size()));
   for (const ProbeText& text : texts) {
-    auto lists = std::make_shared<KeyLists>(kMassLists, entropy);
+    auto lists = std::make_shared<KeyLists>(mass_lists(text, o), entropy);
     append_lists(text, o, *lists, lenient);
     run_fused(model, text, lists, progress, [&](int layer, std::span<const double> mass) {
       const auto scores = scores_of_mass(text, o, *lists, mass, heads);
@@ -142,7 +149,7 @@ AttentionScores attention_scores(const Model& model, std::span<const ProbeText> 
         out.sink_share[at] += scores[h][static_cast<size_t>(Detector::kSink)] > kSinkShare ? share : 0;
         if (!entropy) continue;
         double sum = 0;
-        for (int64_t i = 0; i < text.length(); ++i) sum += mass[(i * heads + h) * lists->width() + kMassLists];
+        for (int64_t i = 0; i < text.length(); ++i) sum += mass[(i * heads + h) * lists->width() + lists->n_lists()];
         out.entropy[at] += share * sum / static_cast<double>(text.length());
       }
     });
@@ -156,13 +163,13 @@ std::vector<AttentionRow> attention_scores(const Tensor& pattern, const ProbeTex
   const int64_t heads = pattern.size(0), t = text.length();
   MT_CHECK_EQ(pattern.size(1), t);
   MT_CHECK_EQ(pattern.size(2), t);
-  KeyLists lists(kMassLists);
+  KeyLists lists(mass_lists(text, o));
   append_lists(text, o, lists, lenient);
-  std::vector<double> mass(static_cast<size_t>(t * heads * kMassLists)), sums(static_cast<size_t>(t * heads));
+  std::vector<double> mass(static_cast<size_t>(t * heads * lists.width())), sums(static_cast<size_t>(t * heads));
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < t; ++i) {
       const float* row = pattern.f32() + (h * t + i) * t;
-      lists.sum(i, row, 0, t, mass.data() + (i * heads + h) * kMassLists);
+      lists.sum(i, row, 0, t, mass.data() + (i * heads + h) * lists.width());
       double sum = 0;
       for (int64_t j = 0; j < t; ++j) sum += row[j];
       sums[i * heads + h] = sum;
@@ -171,11 +178,11 @@ std::vector<AttentionRow> attention_scores(const Tensor& pattern, const ProbeTex
 }
 
 AttentionRow uniform_scores(const ProbeText& text, const ScoreOptions& o, bool lenient) {
-  KeyLists lists(kMassLists);
+  KeyLists lists(mass_lists(text, o));
   append_lists(text, o, lists, lenient);
   std::vector<double> mass;
   for (int64_t i = 0; i < text.length(); ++i)
-    for (int list = 0; list < kMassLists; ++list)
+    for (int list = 0; list < lists.n_lists(); ++list)
       mass.push_back(static_cast<double>(lists.keys(i, list).size()) / static_cast<double>(i + 1));
   return scores_of_mass(text, o, lists, mass, 1)[0];
 }

@@ -45,6 +45,8 @@ struct AttentionScores {
 // that are excluded are left out). Throws InvalidArgument where stripe is asked for and the text is no block repeated, unless
 // `lenient`: then duplicate and induction have no cells.
 inline constexpr int kMassLists = 5;
+// One list more where something is excluded: all that is kept, so that what a sink leaves over is summed and not subtracted.
+int mass_lists(const ProbeText& text, const ScoreOptions& options);
 void append_lists(const ProbeText& text, const ScoreOptions& options, KeyLists& lists, bool lenient = false);
 
 // [heads] from mass [T, heads, width] of one text's lists, whose rows begin at `first_row` of `lists`. row_sums [T, heads]: of
