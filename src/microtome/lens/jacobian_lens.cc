@@ -97,14 +97,15 @@ void JacobianSum::add(const Model& model, std::span<const int32_t> prompt, const
   const Forward out =
       forward(model, {.batch = batch, .plan = &plan, .tape = &tape, .first_layer = 1, .residual = leaf, .progress = progress});
 
-  for (; first < d_model_; first += copies) {
+  const int64_t outputs = options.outputs < 0 ? d_model_ : std::min(d_model_, options.outputs);
+  for (; first < outputs; first += copies) {
     if (progress) progress->check();
-    cotangents = std::min(copies, d_model_ - first);
+    cotangents = std::min(copies, outputs - first);
     Tensor seed = Tensor::zeros({batch.rows(), d_model_}, model.arena());
     for (int64_t c = 0; c < cotangents; ++c)
       for (int64_t t = 0; t < positions; ++t) seed.f32()[(c * positions + t) * d_model_ + first + c] = 1;
     tape.backward_again(out.residual, seed);
-    if (progress) progress->step(static_cast<double>(cotangents) / static_cast<double>(d_model_));
+    if (progress) progress->step(static_cast<double>(cotangents) / static_cast<double>(outputs));
   }
 }
 
