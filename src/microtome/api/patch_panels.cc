@@ -286,6 +286,12 @@ double patch_scale(const Json& map) {
   return largest;
 }
 
+std::string patch_number(double value, double baseline, bool percent) {
+  if (value == baseline) return "·";
+  if (std::abs(value - baseline) < 0.005) return fmt::format("{:.0f}", percent ? 100 * baseline : baseline);
+  return percent ? fmt::format("{:.0f}", 100 * value) : fmt::format("{:.2f}", value);
+}
+
 std::vector<PatchCell> patch_strongest(const Json& map, size_t n) {
   const Grid g(map);
   const std::vector<double> low = numbers(map, "low"), high = numbers(map, "high"), raw = numbers(map, "raw");

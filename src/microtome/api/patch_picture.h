@@ -32,6 +32,9 @@ std::vector<PatchPanel> patch_panels(const Json& map);
 // The largest distance of any value from the map's baseline, at least 0.01: where colours end.
 double patch_scale(const Json& map);
 
+// A cell's number: "·" if exactly the baseline (nothing ran), "0" or "1" if it rounds to it, else two decimals, or percent.
+std::string patch_number(double value, double baseline, bool percent = false);
+
 struct PatchCell {
   std::string name;  // "layer 9, position 13"
   double value = 0, low = 0, high = 0, raw = 0;

@@ -126,7 +126,7 @@ std::string cell(const PatchPanel& p, size_t r, size_t c, int x, int y, double b
       "<g class=\"cell {}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/><text x=\"{}\" y=\"{}\" "
       "text-anchor=\"middle\">{}</text></g>\n",
       class_of(step_of(value, baseline, scale)), escaped(words), x, y, kCellWidth - 1, kCellHeight - 1, x + kCellWidth / 2,
-      y + 13, value == baseline ? "·" : fmt::format("{:.2f}", value));
+      y + 13, patch_number(value, baseline));
 }
 
 std::string panel(const PatchPanel& p, int top, double baseline, double scale) {

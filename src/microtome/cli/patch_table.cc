@@ -36,12 +36,8 @@ std::string painted(const std::string& text, double value, const Look& look) {
   return coloured(text, s.foreground, s.background);
 }
 
-// Unchanged: a dot, so that what changes stands out.
 std::string cell_text(double value, double baseline, int width) {
-  if (std::isnan(value)) return pad("", width);
-  if (value == baseline) return pad("·", width, true);
-  const std::string wide = fmt::format("{:.2f}", value);
-  return pad(width >= kWide ? wide : fmt::format("{:.0f}", 100 * value), width, true);
+  return pad(std::isnan(value) ? "" : api::patch_number(value, baseline, width < kWide), width, true);
 }
 
 std::string trimmed(std::string line) {
@@ -122,11 +118,11 @@ std::string heads_text(const Json& map, int columns) {
   return out;
 }
 
-std::string cost_text(const Json& map) {
+std::string cost_text(const Json& map, int columns) {
   const double plain = map["macs"]["plain"].get<double>(), executed = map["macs"]["executed"].get<double>();
-  return fmt::format(
-      "{:.1f} s, {} multiply-adds{}\n", map["seconds"].get<double>(), count_text(executed),
-      executed > 0 && plain > executed ? fmt::format(", {:.1f} times fewer than one run for each place", plain / executed) : "");
+  std::string out = fmt::format("{:.1f} s, {} multiply-adds", map["seconds"].get<double>(), count_text(executed));
+  if (executed > 0 && plain > executed) out += fmt::format(", {:.1f} times fewer than a run for each place", plain / executed);
+  return fit(out, columns) + "\n";
 }
 
 }  // namespace
@@ -153,7 +149,7 @@ std::string patch_table(const Json& map, int columns, bool colour) {
                        : fmt::format("{:.3f}", map["correlation"].is_number() ? map["correlation"].get<double>() : std::nan(""))),
                columns) +
            "\n";
-  out += "\n" + cost_text(map);
+  out += "\n" + cost_text(map, columns);
   return out;
 }
 

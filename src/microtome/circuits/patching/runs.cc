@@ -7,15 +7,31 @@
 namespace microtome {
 namespace {
 
-// Adds the sites that `values` lacks, in one pass.
-void read_values(const Model& model, const std::vector<int32_t>& tokens, const std::vector<Site>& sites,
-                 std::map<Site, Tensor>& values) {
-  std::vector<Site> missing;
-  for (const Site& s : sites)
-    if (!values.contains(s)) missing.push_back(s);
-  if (missing.empty()) return;
-  std::vector<Tensor> read = values_at(model, tokens, missing);
-  for (size_t k = 0; k < missing.size(); ++k) values[missing[k]] = std::move(read[k]);
+constexpr int64_t kPassRows = 1024;  // tokens that share a pass
+
+using Values = std::map<Site, Tensor>;
+
+// Reads the sites in runs of these prompts, several in a pass, each into its own map.
+void read_values(const Model& model, std::span<const std::vector<int32_t>* const> prompts, std::span<Values* const> values,
+                 const std::vector<Site>& sites, Progress* progress) {
+  for (size_t first = 0, last = 0; first < prompts.size(); first = last) {
+    Batch batch;
+    for (; last < prompts.size() && (last == first || batch.rows() + std::ssize(*prompts[last]) <= kPassRows); ++last)
+      batch.add_sequence(*prompts[last]);
+    Plan plan;
+    plan.logit_rows = LogitRows::kNone;
+    for (const Site& site : sites)
+      plan.read(site, [&, first](const SiteValue& v) {
+        if (v.sequence >= 0) {
+          (*values[first + v.sequence])[v.site] = v.data.clone();
+          return;
+        }
+        for (size_t k = 0; k < batch.sequences.size(); ++k)
+          (*values[first + k])[v.site] = v.data.slice(batch.sequences[k].row_begin, batch.sequences[k].row_end).clone();
+      });
+    forward(model, {.batch = batch, .plan = &plan, .progress = progress});
+    if (progress) progress->step(static_cast<double>(last - first));
+  }
 }
 
 }  // namespace
@@ -46,9 +62,11 @@ PatchRuns::PatchRuns(const Model& model, PatchSetup setup) : model_(model), setu
   }
   sweep_ =
       std::make_unique<Sweep>(model_, std::move(hosts), SweepOptions{.memory_gb = setup_.memory_gb, .progress = setup_.progress});
+  std::vector<SweepHost> others;
+  for (size_t i = 0; i < size(); ++i) others.push_back(host_of(i, !denoises()));
+  const Sweep other_runs(model_, std::move(others), SweepOptions{.progress = setup_.progress});
   for (size_t i = 0; i < size(); ++i) {
-    const Tensor other = run_alone(model_, host_of(i, !denoises()), {});
-    const Tensor& own = sweep_->host_logits(static_cast<int>(i));
+    const Tensor &other = other_runs.host_logits(static_cast<int>(i)), &own = sweep_->host_logits(static_cast<int>(i));
     clean_logits_.push_back((denoises() ? other : own).clone());
     clean_.push_back(metric_of(i, denoises() ? other : own));
     corrupted_.push_back(metric_of(i, denoises() ? own : other));
@@ -93,28 +111,40 @@ void PatchRuns::count_extra(size_t i, int64_t n) {
 }
 
 void PatchRuns::need(const std::vector<Site>& sites) {
-  if (setup_.progress) setup_.progress->begin("base runs", static_cast<double>(2 * size()));
+  std::vector<Site> missing;
+  for (const Site& s : sites)
+    if (!host_values_[0].contains(s) && std::find(missing.begin(), missing.end(), s) == missing.end()) missing.push_back(s);
+  if (missing.empty()) return;
+  std::vector<const std::vector<int32_t>*> prompts;
+  std::vector<Values*> values;
   for (size_t i = 0; i < size(); ++i) {
-    read_values(model_, host(i).tokens, sites, host_values_[i]);
-    if (setup_.progress) setup_.progress->step();
-    read_values(model_, host_of(i, !denoises()).tokens, sites, other_values_[i]);
-    if (setup_.progress) setup_.progress->step();
+    const Example& e = example(i);
+    prompts.insert(prompts.end(), {denoises() ? &e.corrupted : &e.clean, denoises() ? &e.clean : &e.corrupted});
+    values.insert(values.end(), {&host_values_[i], &other_values_[i]});
   }
+  if (setup_.progress) setup_.progress->begin("base runs", static_cast<double>(prompts.size()));
+  read_values(model_, prompts, values, missing, setup_.progress);
   if (setup_.progress) setup_.progress->end();
 }
 
 std::vector<Tensor> PatchRuns::mean_values(size_t i, Site site) {
   std::vector<Tensor> out;
-  if (i >= setup_.mean_prompts.size()) return out;
-  for (const std::vector<int32_t>& prompt : setup_.mean_prompts[i]) {
-    Values& values = mean_values_[prompt];
-    if (!values.contains(site)) {
-      std::vector<Site> sites;  // every layer's at once
-      for (int l = 0; l < config().n_layers; ++l) sites.push_back({site.kind, l});
-      read_values(model_, prompt, sites, values);
+  if (i >= setup_.mean_prompts.size() || setup_.mean_prompts[i].empty()) return out;
+  if (mean_values_.empty() || !mean_values_.begin()->second.contains(site)) {
+    // Every prompt's, at every layer, at once.
+    std::vector<const std::vector<int32_t>*> prompts;
+    std::vector<Values*> values;
+    for (const auto& of_example : setup_.mean_prompts)
+      for (const std::vector<int32_t>& prompt : of_example) mean_values_[prompt];
+    for (auto& [prompt, kept] : mean_values_) {
+      prompts.push_back(&prompt);
+      values.push_back(&kept);
     }
-    out.push_back(values.at(site));
+    std::vector<Site> sites;
+    for (int l = 0; l < config().n_layers; ++l) sites.push_back({site.kind, l});
+    read_values(model_, prompts, values, sites, nullptr);
   }
+  for (const std::vector<int32_t>& prompt : setup_.mean_prompts[i]) out.push_back(mean_values_.at(prompt).at(site));
   return out;
 }
 
