@@ -17,7 +17,7 @@
 namespace microtome {
 namespace {
 
-constexpr int kRounds = 7;
+constexpr int kRounds = 5;
 
 struct Options {
   std::string model;
