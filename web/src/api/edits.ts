@@ -5,9 +5,11 @@
  *
  * and as words for people. Pure.
  */
+import type { Through } from './requests';
 import type { Edit, EditOp, Slice } from './types';
 
-const HEAD = /^([A-Za-z0-9_.*]+)((?:,(?:pos|head|neuron)=[^,=]+)*)=(zero|mean|scale|add|set|from)(?::([\s\S]*))?$/;
+const HEAD =
+  /^([A-Za-z0-9_.*-]+(?:@\d+)?)((?:,(?:pos|head|neuron)=[^,=]+)*)=(zero|mean|scale|add|set|from|ablate|swap)(?::([\s\S]*))?$/;
 
 const slice = (s: string): Slice => (/^-?\d+$/.test(s) ? Number(s) : s);
 
@@ -19,7 +21,10 @@ export function parseEdit(written: string): Edit | null {
     const [name, value] = part.split('=') as ['pos' | 'head' | 'neuron', string];
     edit[name] = slice(value);
   }
-  if (found[4] !== undefined) edit.value = edit.op === 'from' ? found[4] : Number(found[4]);
+  const lens = edit.site.includes('@');
+  if (lens !== (edit.op === 'swap' || edit.op === 'ablate') && edit.op !== 'add') return null;
+  if (lens && !found[4]) return null;
+  if (found[4] !== undefined) edit.value = edit.op === 'from' || lens ? found[4] : Number(found[4]);
   if (edit.op === 'from' ? !edit.value : edit.op === 'scale' && !Number.isFinite(edit.value)) return null;
   return edit;
 }
@@ -35,11 +40,12 @@ export function writeEdit(e: Edit): string {
 /** The same look from a terminal. */
 export function commandLine(
   model: string,
-  s: { prompt: string; chat: boolean; follow: string; allPoints: boolean; edits: Edit[] },
+  s: { prompt: string; chat: boolean; follow: string; allPoints: boolean; edits: Edit[]; through?: Through | null },
 ): string {
   const quoted = (text: string) => `'${text.replace(/'/g, "'\\''")}'`;
   const words = ['microtome lens', model, '--prompt', quoted(s.prompt)];
   if (s.chat) words.push('--chat');
+  if (s.through) words.push(`--${s.through.kind}`, s.through.name);
   if (s.follow) words.push('--target', quoted(s.follow));
   if (s.allPoints) words.push('--all-points');
   for (const e of s.edits) words.push('--edit', quoted(writeEdit(e)));
@@ -67,6 +73,12 @@ const KINDS: Record<string, string> = {
 
 /** One line, short enough for a chip: "head 17.4 off", "MLP 3 × 0.5", "state after layer 9 at 3 ← “The capital of France”@3". */
 export function describeEdit(e: Edit): string {
+  const through = /^(.+)@(\d+)$/.exec(e.site);
+  if (through) {
+    const [a = '', b = ''] = String(e.value).split(/:(?=.)/);
+    const what = e.op === 'swap' ? `“${a}” ↔ “${b}”` : e.op === 'ablate' ? `without “${a}”` : `+ “${a}”`;
+    return `${what} after layer ${through[2]}${e.pos === undefined ? '' : ` at ${e.pos}`} (${through[1]})`;
+  }
   const { layer, kind } = spotOf(e.site);
   const name = KINDS[kind] ?? kind;
   let where = layer === null ? e.site : `${name} ${layer}`;
@@ -107,6 +119,11 @@ export function scaled(part: Part, layer: number, head: number, factor: number, 
     case 'layer':
       return [attention, mlp];
   }
+}
+
+/** The concept of one token for that of another, after a layer, through a lens; `control`: for a random token instead. */
+export function swapped(lens: string, layer: number, a: string, b: string, control = false): Edit {
+  return { site: `${lens}@${layer}`, op: 'swap', value: `${a}:${control ? '~' : ''}${b}` };
 }
 
 /** The state after a layer, at a position, replaced by the same state in a run of another prompt. */

@@ -20,6 +20,13 @@ export interface LensOptions {
   top: number;
   target: string;
   allPoints: boolean;
+  /** A fitted lens registered on the server; absent: the logit lens. */
+  through?: Through | null;
+}
+
+export interface Through {
+  kind: 'tuned' | 'jacobian';
+  name: string;
 }
 
 export function lensBody(s: Subject, o: LensOptions, edits: Edit[]): object {
@@ -29,6 +36,7 @@ export function lensBody(s: Subject, o: LensOptions, edits: Edit[]): object {
     positions: Array.isArray(o.positions) ? o.positions.join(',') : o.positions,
     ...(o.target ? { target: o.target } : {}),
     ...(o.allPoints ? { 'all-points': true } : {}),
+    ...(o.through ? { [o.through.kind]: o.through.name } : {}),
     ...(edits.length ? { edits } : {}),
   };
 }

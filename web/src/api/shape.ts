@@ -55,7 +55,7 @@ export function object<F extends Fields>(fields: F): Check<ObjectOf<F>> {
     const source = v as Record<string, unknown>;
     for (const name of names) {
       const checked = fields[name](source[name], `${path}.${name}`);
-      if (checked !== undefined) source[name] = checked;
+      if (checked !== undefined || source[name] === null) source[name] = checked;
     }
     return source as ObjectOf<F>;
   };

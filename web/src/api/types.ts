@@ -101,7 +101,8 @@ export const failure = object({ error: object({ type: optional(text), message: t
 
 /** One change inside the model, as INTERFACE §2 has it. `pos`, `head`, `neuron`: N, or "A:B" with B excluded. */
 export type Slice = number | string;
-export type EditOp = 'zero' | 'mean' | 'scale' | 'add' | 'set' | 'from';
+/** `add`, `ablate`, `swap` with a text work through a lens: the site is LENS@LAYER. */
+export type EditOp = 'zero' | 'mean' | 'scale' | 'add' | 'set' | 'from' | 'ablate' | 'swap';
 export interface Edit {
   site: string;
   pos?: Slice;

@@ -201,9 +201,10 @@ export function graphScene(d: Drawn, l: GraphLayout, palette: Palette, selected 
     marks.push({
       kind: 'path',
       d: edgePath(l, e),
-      stroke: e.score < 0 ? palette.counter : palette.stain,
+      // Scores say what breaking the edge does to the answer: one that lowers it when broken speaks for it.
+      stroke: e.score > 0 ? palette.counter : palette.stain,
       width: round(0.8 + 5 * share),
-      dash: e.score < 0 ? '5 3' : undefined,
+      dash: e.score > 0 ? '5 3' : undefined,
       opacity: touches(e) ? round(0.35 + 0.6 * Math.sqrt(share)) : 0.08,
     });
   }

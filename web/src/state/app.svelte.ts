@@ -9,6 +9,7 @@ import { TOP } from '../api/recorded_requests';
 import { depthOf, visibleColumns } from '../marks/lens';
 import { decodePatterns, type Patterns } from '../marks/patterns';
 import experiment from '../experiment.json';
+import { lenses } from './lenses.svelte';
 import { Query } from './query.svelte';
 import type { Options } from './options';
 import { fromHash, initialState, toHash, type State, type View } from './url';
@@ -57,6 +58,11 @@ class App {
     const { prompt, chat, generated } = this.s;
     const ids = this.tokenize.data?.ids;
     return { prompt, chat, tokens: generated.length && ids ? [...ids, ...generated] : null };
+  }
+
+  /** The fitted lens that is looked through; null: the logit lens. */
+  get through() {
+    return lenses.of(this.s.options.lens);
   }
 
   get selectedPoint(): number {
@@ -143,8 +149,23 @@ class App {
     const length = (this.tokenize.data?.ids.length ?? 0) + generated.length;
     const shown = this.columns.at(-1) === length - 1 || this.s.range ? this.columns : visibleColumns(length, this.s.range, 700);
     const positions = length > LONG && shown.length < length ? shown : ('all' as const);
+    if (live)
+      lenses.look(this.modelName, (t) =>
+        withModel(
+          lensBody(
+            { prompt: ' ', chat: false, tokens: null },
+            { positions: 'last', top: 1, target: '', allPoints: false, through: t },
+            [],
+          ),
+          this.s.model,
+        ),
+      );
+    const through = this.through;
     const lens = (e: types.Edit[]) =>
-      withModel(lensBody(subject, { positions, top: TOP, target: follow, allPoints }, e), this.s.model);
+      withModel(
+        lensBody(subject, { positions, top: TOP, target: follow, allPoints: allPoints && !through, through }, e),
+        this.s.model,
+      );
     this.lens.ask(lens([]));
     if (edits.length) this.edited.ask(lens(edits));
     else if (this.edited.data || this.edited.error || this.edited.busy) this.edited.clear();
