@@ -62,6 +62,16 @@ pictures: build ## take the README's pictures again
 	trap 'kill $$server' EXIT
 	node scripts/make_pictures.mjs http://127.0.0.1:$(PORT) $(PROGRAM) docs/pictures
 
+.PHONY: findings
+findings: build ## write docs/findings/ anew from runs on the default model (long; goes on where it was cut off)
+	@$(PROGRAM) pull $(MODEL)
+	exec scripts/make_findings.py $(PROGRAM)
+
+.PHONY: lenses
+lenses: build ## fit the tuned and the Jacobian lens of the default model (hours; goes on where it was cut off)
+	@$(PROGRAM) pull $(MODEL)
+	exec scripts/fit_lenses $(PROGRAM) $(MODEL)
+
 .PHONY: fuzz
 fuzz: ## fuzz every reader for FUZZ_SECONDS (60) each
 	@scripts/install_packages build develop
