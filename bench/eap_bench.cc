@@ -3,13 +3,14 @@
 //
 //   eap_bench MODEL [--threads N] [--prompts 8] [--json]
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <vector>
 
 #include "microtome/base/threads.h"
@@ -49,11 +50,16 @@ double seconds(Fn&& fn) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double peak_mb() {
-  rusage u{};
-  getrusage(RUSAGE_SELF, &u);
-  return static_cast<double>(u.ru_maxrss) / 1024;
+// Of /proc/self/status, in MB.
+double status_mb(const std::string& field) {
+  std::ifstream in("/proc/self/status");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(field)) return std::atof(line.c_str() + field.size() + 1) / 1024;
+  return 0;
 }
+
+// Begins the peak anew.
+void reset_peak() { std::ofstream("/proc/self/clear_refs") << 5; }
 
 int run(const Options& o) {
   set_num_threads(o.threads);
@@ -66,12 +72,13 @@ int run(const Options& o) {
   Batch batch;
   for (const Example& e : examples) batch.add_sequence(e.clean);
   Plan plan;
-  const double loaded = peak_mb();
+  reset_peak();
+  const double loaded = status_mb("VmRSS");
   const auto eap = [&](EdgeMethod method, int64_t steps) {
     score_edges(*model, graph, examples, metric, {.method = method, .steps = steps});
   };
   eap(EdgeMethod::kEap, 0);
-  const double above = peak_mb() - loaded;
+  const double above = status_mb("VmHWM") - loaded;
   double eap_s = 1e9, ig_s = 1e9, forward_s = 1e9;
   for (int round = 0; round < kRounds; ++round) {
     eap_s = std::min(eap_s, seconds([&] { eap(EdgeMethod::kEap, 0); }));
