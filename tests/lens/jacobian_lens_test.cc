@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "microtome/base/rng.h"
@@ -106,6 +107,22 @@ TEST(JacobianLens, two_halves_merged_are_one_fit) {
   for (size_t l = 0; l < a.layers.size(); ++l)
     for (int64_t i = 0; i < a.layers[l].delta.numel(); ++i)
       EXPECT_NEAR(a.layers[l].delta.f32()[i], b.layers[l].delta.f32()[i], 1e-6);
+}
+
+// Rounding products to bf16 moves the map by its relative error, not more.
+TEST(JacobianLens, in_bf16_is_close_to_f32) {
+  const auto model = golden_model("llama_gqa_tied");
+  const auto prompt = random_prompt(*model, 40, 1);
+  JacobianSum exact(model->config()), rounded(model->config());
+  exact.add(*model, prompt, {.skip = 4});
+  rounded.add(*model, prompt, {.skip = 4, .bf16 = true});
+  double error = 0, size = 0;
+  for (size_t i = 0; i < exact.sum(0).size(); ++i) {
+    error += std::pow(exact.sum(0)[i] - rounded.sum(0)[i], 2);
+    size += std::pow(exact.sum(0)[i], 2);
+  }
+  EXPECT_GT(error, 0) << "bf16 was used";
+  EXPECT_LT(std::sqrt(error / size), 1e-2);
 }
 
 TEST(JacobianLens, refuses_prompts_with_nothing_to_differentiate) {

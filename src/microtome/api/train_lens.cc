@@ -52,7 +52,7 @@ FittedLens fit(const Context& context, const TrainLensOptions& o, const Json& id
   if (o.kind == LensKind::kJacobian) {
     loop.steps = o.tokens > 0 ? (o.tokens + o.context - 1) / o.context : kJacobianPrompts;
     loop.task = "fit jacobian lens, prompts";
-    JacobianTrainer trainer(model, std::move(cursor), {}, identity);
+    JacobianTrainer trainer(model, std::move(cursor), {.bf16 = model.compute() == Compute::kBF16}, identity);
     run_training(trainer, loop);
     return trainer.sum().lens();
   }

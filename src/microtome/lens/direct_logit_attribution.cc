@@ -37,12 +37,12 @@ struct PositionValues {
   std::vector<double> logits;
 };
 
-PositionValues run_at(const Model& model, const std::vector<int32_t>& ids, int64_t position, const LogitDirection& direction) {
+PositionValues run_at(const Model& model, const std::vector<int32_t>& ids, int64_t position, const LogitDirection& direction,
+                      Plan plan) {
   const Config& c = model.config();
   PositionValues out;
   out.z.resize(c.n_layers);
   out.mlp.resize(c.n_layers);
-  Plan plan;
   const auto keep = [&](Site site, std::vector<float>& to) {
     plan.read(site, [&to, position](const SiteValue& v) {
       const int64_t n = v.data.row_size();
@@ -89,7 +89,7 @@ class Attribution {
               const DirectAttributionOptions& options)
       : model_(model), config_(model.config()), values_(values), direction_(std::move(direction)), options_(options) {}
 
-  DirectAttribution run() {
+  DirectAttribution run(bool edited) {
     add(Kind::kEmbed, -1, dot(values_.embed.data(), direction_.weight.data(), config_.d_model));
     if (!values_.position.empty())
       add(Kind::kPosition, -1, dot(values_.position.data(), direction_.weight.data(), config_.d_model));
@@ -101,6 +101,10 @@ class Attribution {
     if (model_.weights().b_unembed.present()) add(Kind::kUnembedBias, -1, direction_.unembed_bias);
     for (const LogitComponent& c : out_.components) out_.total += c.logit;
     out_.logit = values_.logits[0] - (values_.logits.size() > 1 ? values_.logits[1] : 0);
+    if (edited) {
+      add(Kind::kEdits, -1, out_.logit - out_.total);
+      out_.total = out_.logit;
+    }
     return std::move(out_);
   }
 
@@ -171,6 +175,7 @@ std::string LogitComponent::name() const {
     case Kind::kNeuron: return fmt::format("m{}.n{}", layer, neuron);
     case Kind::kNormBias: return "final.bias";
     case Kind::kUnembedBias: return "unembed.bias";
+    case Kind::kEdits: return "edits";
   }
   return "";
 }
@@ -203,13 +208,13 @@ StreamDirection stream_direction(const Model& model, const LogitDirection& direc
 }
 
 DirectAttribution direct_logit_attribution(const Model& model, const std::vector<int32_t>& ids, const LogitDirection& direction,
-                                           const DirectAttributionOptions& options) {
+                                           const DirectAttributionOptions& options, const Plan* edits) {
   const int64_t n = std::ssize(ids), position = options.position < 0 ? n + options.position : options.position;
   if (position < 0 || position >= n)
     throw Error(ErrorKind::kInvalidArgument, "position {} is outside of the prompt's {} tokens", options.position, n);
   stream_direction(model, direction, 1);  // refuses tokens before anything runs
-  const PositionValues values = run_at(model, ids, position, direction);
-  return Attribution(model, values, stream_direction(model, direction, values.scale), options).run();
+  const PositionValues values = run_at(model, ids, position, direction, edits ? *edits : Plan());
+  return Attribution(model, values, stream_direction(model, direction, values.scale), options).run(edits && !edits->empty());
 }
 
 }  // namespace microtome

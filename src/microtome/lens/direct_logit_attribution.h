@@ -32,11 +32,22 @@ struct StreamDirection {
 StreamDirection stream_direction(const Model& model, const LogitDirection& direction, double scale);
 
 struct LogitComponent {
-  enum class Kind : uint8_t { kEmbed, kPosition, kHead, kAttentionBias, kMlp, kMlpBias, kNeuron, kNormBias, kUnembedBias } kind;
+  enum class Kind : uint8_t {
+    kEmbed,
+    kPosition,
+    kHead,
+    kAttentionBias,
+    kMlp,
+    kMlpBias,
+    kNeuron,
+    kNormBias,
+    kUnembedBias,
+    kEdits
+  } kind;
   int layer = -1, head = -1, neuron = -1;
   double logit = 0;
 
-  // "embed", "position", "a5.h1", "a5.bias", "m5", "m5.bias", "m5.n17", "final.bias", "unembed.bias".
+  // "embed", "position", "a5.h1", "a5.bias", "m5", "m5.bias", "m5.n17", "final.bias", "unembed.bias", "edits".
   std::string name() const;
 };
 
@@ -53,8 +64,9 @@ struct DirectAttribution {
   double logit = 0;                        // of the run itself
 };
 
+// `edits`: a plan whose edits are in force. What they write to the stream itself, and no component does, is a component "edits".
 // Throws InvalidArgument for a position outside of the prompt, and what forward throws.
 DirectAttribution direct_logit_attribution(const Model& model, const std::vector<int32_t>& ids, const LogitDirection& direction,
-                                           const DirectAttributionOptions& options);
+                                           const DirectAttributionOptions& options, const Plan* edits = nullptr);
 
 }  // namespace microtome

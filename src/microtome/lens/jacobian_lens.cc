@@ -94,8 +94,13 @@ void JacobianSum::add(const Model& model, std::span<const int32_t> prompt, const
   for (int l = 1; l < layers(); ++l)
     plan.gradient({SiteKind::kResidPost, l}, [&keep, l](const SiteValue& v) { keep(l, v.data); });
   const Value leaf = tape.tap(tape.leaf(residual), [&keep](const Tensor& g) { keep(0, g); });
-  const Forward out =
-      forward(model, {.batch = batch, .plan = &plan, .tape = &tape, .first_layer = 1, .residual = leaf, .progress = progress});
+  const Forward out = forward(model, {.batch = batch,
+                                      .plan = &plan,
+                                      .tape = &tape,
+                                      .first_layer = 1,
+                                      .residual = leaf,
+                                      .progress = progress,
+                                      .backward = options.bf16 ? Compute::kBF16 : Compute::kF32});
 
   const int64_t outputs = options.outputs < 0 ? d_model_ : std::min(d_model_, options.outputs);
   for (; first < outputs; first += copies) {

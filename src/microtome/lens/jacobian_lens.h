@@ -24,6 +24,7 @@ namespace microtome {
 struct JacobianOptions {
   int64_t skip = 16;            // first positions that are left out
   int64_t rows_at_once = 2048;  // of the batch: more is faster, up to the caches, and takes more memory
+  bool bf16 = false;            // products of the backward in bf16: about half the time (the forward stays as the model is)
   int64_t outputs = -1;         // only derivatives of the first so many outputs, the rest stay 0 (benchmarks); -1: all
 };
 

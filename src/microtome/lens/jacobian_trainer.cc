@@ -28,6 +28,7 @@ Json JacobianTrainer::options() const {
   Json out = identity_;
   out["kind"] = "jacobian";
   out["skip"] = options_.skip;
+  if (options_.bf16) out["backward"] = "bf16";
   return out;
 }
 

@@ -59,7 +59,7 @@ Forward Pass::run() {
 }
 
 Value Pass::linear(const Value& x, const Matrix& w, const Vector& b) const {
-  return call<Linear>(tape_, ctx_, {w.view, model_.compute()}, x, leaf(w), leaf(b));
+  return call<Linear>(tape_, ctx_, {w.view, model_.compute(), in_.backward}, x, leaf(w), leaf(b));
 }
 
 Value Pass::embed() const {

@@ -95,6 +95,7 @@ struct ForwardInput {
   int first_layer = 0;
   Value residual;
   const Progress* progress = nullptr;  // asked for cancellation between layers
+  Compute backward = Compute::kF32;    // of products with weights going backward; kBF16: twice as fast, for sums of many gradients
   int64_t* macs = nullptr;             // multiply-adds of the products with weights are added to it
 };
 

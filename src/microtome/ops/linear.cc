@@ -41,8 +41,18 @@ Tensor pack_columns(const OpContext& ctx, const PackedView& w, int64_t begin, in
   return packed;
 }
 
+// c [m, n] = a [m, k] · b [k, n], plain matrices.
+void multiply(const OpContext& ctx, Compute compute, const float* a, const float* b, float* c, int64_t m, int64_t k, int64_t n) {
+  if (compute == Compute::kF32) return ctx.kernels.gemm_plain(a, b, c, m, k, n);
+  Tensor packed = Tensor::empty({packed_bytes(PackedFormat::kBF16, k, n)}, ctx.arena, DType::kU8);
+  auto* data = reinterpret_cast<std::byte*>(packed.u8());
+  pack_plain(PackedFormat::kBF16, b, k, n, n, 1, data);
+  ctx.kernels.gemm(a, m, {PackedFormat::kBF16, k, n, data}, c, compute);
+}
+
 // dx [rows, K] = dy [rows, N] · Wᵀ, N in slabs, added in order.
-Tensor times_transposed(const OpContext& ctx, const PackedView& w, const float* dy, int64_t rows) {
+Tensor times_transposed(const OpContext& ctx, const PackedView& w, const float* dy, int64_t rows,
+                        Compute compute = Compute::kF32) {
   Tensor dx = Tensor::empty({rows, w.k}, ctx.arena);
   Tensor part;
   for (int64_t begin = 0; begin < w.n; begin += kSlab) {
@@ -56,10 +66,10 @@ Tensor times_transposed(const OpContext& ctx, const PackedView& w, const float* 
       slab_data = slab.f32();
     }
     if (begin == 0) {
-      ctx.kernels.gemm_plain(slab_data, transposed.f32(), dx.f32(), rows, end - begin, w.k);
+      multiply(ctx, compute, slab_data, transposed.f32(), dx.f32(), rows, end - begin, w.k);
     } else {
       if (!part.defined()) part = Tensor::empty({rows, w.k}, ctx.arena);
-      ctx.kernels.gemm_plain(slab_data, transposed.f32(), part.f32(), rows, end - begin, w.k);
+      multiply(ctx, compute, slab_data, transposed.f32(), part.f32(), rows, end - begin, w.k);
       ctx.kernels.add(rows * w.k, dx.f32(), part.f32(), dx.f32());
     }
   }
@@ -96,7 +106,7 @@ Tensor Linear::forward(const OpContext& ctx, const Params& p, const Inputs& in, 
 
 void Linear::backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved&, const Tensor& dy, Gradients& d) {
   const int64_t rows = dy.numel() / p.w.n;
-  if (d.wants(0)) d.of(0) = times_transposed(ctx, p.w, dy.f32(), rows);
+  if (d.wants(0)) d.of(0) = times_transposed(ctx, p.w, dy.f32(), rows, p.backward);
   if (d.wants(1)) d.of(1) = outer(ctx, in[0].f32(), dy.f32(), rows, p.w.k, p.w.n);
   if (d.wants(2)) d.of(2) = bias_gradient(ctx, dy, p.w.n);
 }

@@ -12,6 +12,7 @@ struct Linear {
   struct Params {
     PackedView w;
     Compute compute = Compute::kF32;
+    Compute backward = Compute::kF32;  // of the product with the transposed matrix; kBF16 rounds it and dy
   };
   static Tensor forward(const OpContext& ctx, const Params& p, const Inputs& in, Saved* saved);
   static void backward(const OpContext& ctx, const Params& p, const Inputs& in, const Saved& saved, const Tensor& dy,
