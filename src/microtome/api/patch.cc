@@ -119,6 +119,23 @@ PatchResult patch_cells(PatchRuns& runs, const PatchOptions& o, PatchMethod meth
   return out;
 }
 
+// How far two heads stand in for each other: together they go farther than their sum the way that each goes alone (noise), or,
+// where values are given back, less far. Heads that pull in opposite ways (a mover and a negative mover) do not.
+std::vector<double> backup_strength(const PatchResult& r, PatchDirection direction) {
+  constexpr double kNoEffect = 0.01;
+  const size_t n = r.heads.size();
+  const double baseline = direction == PatchDirection::kNoise ? 1 : 0;
+  std::vector<double> out(n * n, 0.0);
+  for (size_t a = 0; a < n; ++a)
+    for (size_t b = 0; b < n; ++b) {
+      const double x = r.single.value[a] - baseline, y = r.single.value[b] - baseline;
+      if (x * y < 0 && std::min(std::abs(x), std::abs(y)) > kNoEffect) continue;
+      const double way = std::copysign(1.0, std::abs(x) > std::abs(y) ? x : y);
+      out[a * n + b] = r.maps[0].value[a * n + b] * (direction == PatchDirection::kNoise ? way : -way);
+    }
+  return out;
+}
+
 PatchResult patch_pairs(PatchRuns& runs, const PatchOptions& o, uint64_t seed) {
   PatchResult out;
   if (o.ablate.size() > 1) throw FieldError("ablate", "pairs of heads are tried under one kind of ablation; give one");
@@ -129,10 +146,7 @@ PatchResult patch_pairs(PatchRuns& runs, const PatchOptions& o, uint64_t seed) {
   out.single = summarise(pairs.single, seed);
   out.maps.push_back(summarise(pairs.interaction, seed));
   out.heads = pairs.heads;
-  // Heads that stand in for each other: together they take away more (noise), or give back less (denoise), than their sum.
-  std::vector<double> strength = out.maps[0].value;
-  for (double& s : strength) s = -s;
-  out.clusters = clusters_of(strength, pairs.heads.size());
+  out.clusters = clusters_of(backup_strength(out, runs.setup().direction), pairs.heads.size());
   out.macs = runs.macs();
   return out;
 }

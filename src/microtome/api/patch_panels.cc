@@ -331,8 +331,7 @@ std::string patch_title(const Json& map) {
 }
 
 std::string patch_caption(const Json& map) {
-  if (map.contains("heads"))
-    return "0: the two simply add up; below 0: together they take away more, so they stand in for each other";
+  if (map.contains("heads")) return "0: the two simply add up; below 0: together they take away more than their sum";
   return map["baseline"] == 1 ? "1: nothing changes; 0: as in the corrupted run" : "0: nothing changes; 1: as in the clean run";
 }
 

@@ -152,8 +152,7 @@ std::string panel(const PatchPanel& p, int top, double baseline, double scale) {
 }
 
 std::string legend(int top, double baseline, double scale) {
-  std::string out =
-      text_at(kLeft, top + 12, "faint", "normalised metric; ·: exactly as in the run it is patched into; dashed: no such place");
+  std::string out = text_at(kLeft, top + 12, "faint", "normalised metric; ·: nothing changed; dashed: no such place");
   for (int step = -kSteps; step <= kSteps; ++step)
     out += fmt::format("<g class=\"{}\"><rect x=\"{}\" y=\"{}\" width=\"18\" height=\"12\"/></g>\n", class_of(step),
                        kLeft + (step + kSteps) * 18, top + 18);

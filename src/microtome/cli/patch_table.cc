@@ -14,7 +14,7 @@
 namespace microtome::cli {
 namespace {
 
-constexpr int kWide = 5, kNarrow = 4;  // cells: "-0.12", or percent "-12"
+constexpr int kWidest = 7, kWide = 5, kNarrow = 4;  // cells: "-0.12", or percent "-12"
 
 // xterm's palette from dark to light, with text that reads on each: blue below the baseline, orange above it.
 struct Shade {
@@ -64,7 +64,12 @@ std::string panel_text(const api::PatchPanel& p, int columns, const Look& look, 
   int label = display_width(p.row_axis);
   for (const std::string& r : p.rows) label = std::max(label, std::min(16, display_width(r)));
   const auto fits = [&](int width) { return static_cast<size_t>(std::max(1, (columns - label) / (width + 1))); };
-  const int width = p.columns.size() <= fits(kWide) ? kWide : kNarrow;
+  // As wide as the labels, where there is room.
+  int wish = kWide;
+  for (const auto* labels : {&p.columns, &p.columns_below})
+    for (const std::string& l : *labels) wish = std::max(wish, std::min(kWidest, display_width(l)));
+  const auto fit_all = [&](int w) { return p.columns.size() <= fits(w); };
+  const int width = fit_all(wish) ? wish : fit_all(kWide) ? kWide : kNarrow;
   percent = percent || width == kNarrow;
   const size_t blocks = (p.columns.size() + fits(width) - 1) / fits(width),
                across = (p.columns.size() + blocks - 1) / std::max<size_t>(1, blocks);
