@@ -203,11 +203,13 @@ async function circuit(body, step) {
   edges.sort((a, b) => Math.abs(b.score) - Math.abs(a.score));
   const ks = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
   return {
-    schema: 1,
+    schema: 'microtome.circuit.v1',
     model_sha256: '0'.repeat(64),
     task: body.task ?? 'pairs',
     metric: 'logit-diff',
     ablation: 'resample',
+    roles: null,
+    n_edges: 70651,
     ig_gap: 0.01,
     nodes: [...new Set(edges.flatMap((e) => [e.from, e.to.replace(/<.>/, '')]))],
     edges: edges.slice(0, body.edges ?? 200),
@@ -215,6 +217,8 @@ async function circuit(body, step) {
     faithfulness: ks.map((k, i) => ({
       k,
       f: 1 - Math.exp(-i * 0.7),
+      edges: Math.round(k * 70651 * 0.8),
+      random: 0.02 * i,
       low: 0.9 - Math.exp(-i * 0.7),
       high: 1.05 - Math.exp(-i * 0.7),
     })),

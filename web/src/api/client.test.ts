@@ -1,11 +1,24 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 // @ts-expect-error plain JavaScript: the stand-in server has no types
 import { serve } from '../../dev/mock-server.mjs';
+import * as circuits from './circuit_types';
+import {
+  circuitBody,
+  compositionBody,
+  headsBody,
+  neuronsBody,
+  pairsBody,
+  patchBody,
+  pathsBody,
+  spectrumBody,
+} from './circuit_requests';
 import experiment from '../experiment.json';
 import traces from '../recorded/traces.json';
+import { OPTIONS } from '../state/options';
+import { parseNode } from '../marks/graph';
 import { decodePatterns } from '../marks/patterns';
 import { ApiError, Client } from './client';
-import { commandLine, describeEdit, parseEdit, scaled, writeEdit } from './edits';
+import { commandLine, describeEdit, parseEdit, scaled, swapped, writeEdit } from './edits';
 import { isPacked, keyOf, packLens, recall, unpackLens, type Recording } from './recorded';
 import { lookBody, recordedRequests, start } from './recorded_requests';
 import { exactBody, GREEDY, lensBody, patternsBody, runBody } from './requests';
@@ -83,6 +96,73 @@ describe('the server answers as the page expects', () => {
   });
 });
 
+/** Long work is asked for as the page asks for it. A real server takes its time. */
+const compute = async <T>(command: string, body: object, shape: (v: unknown, path: string) => T) => {
+  const seen: circuits.Progress[] = [];
+  const data = await client.compute(command, body, shape, (p) => seen.push(p), AbortSignal.timeout(280_000));
+  return { data, seen };
+};
+
+describe('the commands about circuits answer as the page expects', { timeout: 300_000 }, () => {
+  test('heads: a score of each detector for every head', async () => {
+    const { data } = await compute('heads', headsBody(OPTIONS, start), circuits.heads);
+    const { config } = (await client.call('inspect', {}, types.inspect)).data;
+    expect(data.heads).toHaveLength(config.n_layers * config.n_heads);
+    for (const name of ['previous', 'induction', 'sink', 'copying']) expect(typeof data.heads[5].scores[name]).toBe('number');
+  });
+  test('weights: pairs of both circuits, a spectrum, partners of all kinds', async () => {
+    const ov = (await compute('weights', pairsBody(17, 3, 'ov'), circuits.pairs)).data;
+    expect(ov.rows[0].target?.text).toBeDefined();
+    const qk = (await compute('weights', pairsBody(17, 3, 'qk'), circuits.pairs)).data;
+    expect(qk.rows[0].via?.text).toBeDefined();
+    const spectrum = (await compute('weights', spectrumBody(17, 3), circuits.spectra)).data;
+    expect(spectrum.rows[0].eigenvalues[0]).toHaveLength(2);
+    const { data } = await compute('weights', compositionBody(17, 3), circuits.composition);
+    expect(new Set(data.rows.map((r) => r.kind))).toEqual(new Set(['q', 'k', 'v']));
+  });
+  test('tasks: the prompts of one', async () => {
+    const { data } = await client.call('tasks', { show: 'ioi', n: 2 }, circuits.taskPrompts);
+    expect(data.prompts).toHaveLength(2);
+  });
+  test('patch: values nested by the axes, with what stands on them', async () => {
+    for (const o of [
+      OPTIONS,
+      { ...OPTIONS, site: 'z', axes: 'layer,head', direction: 'noise' },
+      { ...OPTIONS, replace: 'zero' },
+    ]) {
+      const { data } = await compute('patch', patchBody(o, ''), circuits.patch);
+      const values = data.values as number[][];
+      const sizes = data.axes.map((a) => (data.ticks?.[a] as unknown[]).length);
+      expect([values.length, values[0].length]).toEqual(sizes);
+    }
+  });
+  test('patch: sides of unequal length are refused in the server’s words', async () => {
+    const bad = compute('patch', patchBody({ ...OPTIONS, corrupted: 'short' }, ''), circuits.patch);
+    await expect(bad).rejects.toMatchObject({ kind: 'refused', message: expect.stringMatching(/token/) });
+  });
+  test('circuit: edges whose ends are nodes, and a curve', async () => {
+    const { data, seen } = await compute('circuit', circuitBody({ ...OPTIONS, find: 'eap', edges: '100' }, ''), circuits.circuit);
+    expect(seen.length).toBeGreaterThan(0);
+    for (const e of data.edges) for (const end of [e.from, e.to]) expect(parseNode(end), end).not.toBeNull();
+    expect(data.faithfulness?.length).toBeGreaterThan(3);
+  });
+  test('paths: components that sum to the total', async () => {
+    const { data } = await compute('paths', pathsBody(OPTIONS, ''), circuits.paths);
+    expect(data.components.reduce((s, c) => s + c.logit, 0)).toBeCloseTo(data.total ?? Number.NaN, 2);
+  });
+  test('neurons: facts with their neurons and the effect beside its controls', async () => {
+    const two = { ...OPTIONS, pairs: 'Portugal = Lisbon\nJapan = Tokyo' };
+    const { data } = await compute('neurons', neuronsBody(two, ''), circuits.neurons);
+    expect(data.facts.map((f) => f.id)).toEqual(['Portugal', 'Japan']);
+  });
+  test('long work that is left stops with an error that is not shown', async () => {
+    const abort = new AbortController();
+    const left = client.compute('heads', headsBody(OPTIONS, start), circuits.heads, () => undefined, abort.signal);
+    setTimeout(() => abort.abort(), 30);
+    await expect(left).rejects.toMatchObject({ name: 'AbortError' });
+  });
+});
+
 describe('without a server', () => {
   test('what the start page needs is recorded in the bundle', () => {
     for (const { command, body } of recordedRequests())
@@ -156,10 +236,14 @@ describe('shapes, recordings, streams, edits', () => {
       'blocks.17.attn.hook_z,head=4=zero',
       'blocks.9.hook_resid_post,pos=3=from:The capital = of France@3',
       'blocks.2.hook_mlp_out,pos=1:4=scale:0.5',
+      'smollm2-135m-jacobian@16,pos=3=swap: Portugal: France',
+      'logit@3=ablate: Lisbon',
     ]) {
       expect(writeEdit(parseEdit(written) as types.Edit)).toBe(written);
     }
     expect(parseEdit('nonsense')).toBeNull();
+    expect(parseEdit('blocks.1.hook_mlp_out=swap:a:b')).toBeNull();
+    expect(parseEdit('logit@3=zero')).toBeNull();
     expect(parseEdit('blocks.1.hook_mlp_out=scale:much')).toBeNull();
   });
   test('a look is written as the command that gives the same numbers', () => {
@@ -171,6 +255,7 @@ describe('shapes, recordings, streams, edits', () => {
   test('edits are described in words', () => {
     expect(scaled('layer', 5, 0, 0).map(describeEdit)).toEqual(['attention 5 off', 'MLP 5 off']);
     expect(scaled('head', 17, 4, 0.5).map(describeEdit)).toEqual(['head 17.4 × 0.5']);
+    expect(describeEdit(swapped('logit', 12, ' Portugal', ' France'))).toBe('“ Portugal” ↔ “ France” after layer 12 (logit)');
     expect(describeEdit(experiment.edit as types.Edit)).toMatch(
       /state after layer 16 at 3 ← “The capital of France is the city of”@3/,
     );

@@ -46,7 +46,10 @@ export function array<T>(inner: Check<T>): Check<T[]> {
 }
 
 type Fields = Record<string, Check<unknown>>;
-type ObjectOf<F extends Fields> = { [K in keyof F]: Checked<F[K]> };
+type Absent<F extends Fields, K extends keyof F> = undefined extends Checked<F[K]> ? K : never;
+type ObjectOf<F extends Fields> = { [K in keyof F as K extends Absent<F, K> ? never : K]: Checked<F[K]> } & {
+  [K in keyof F as Absent<F, K>]?: Checked<F[K]>;
+};
 
 export function object<F extends Fields>(fields: F): Check<ObjectOf<F>> {
   const names = Object.keys(fields);
