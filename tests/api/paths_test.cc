@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "../circuits/paths_support.h"
@@ -46,6 +47,27 @@ TEST(PathsCommand, one_token_has_paths_but_no_loss) {
   const Json r = command(*model, R"({"tokens": [5], "target": "#31"})");
   EXPECT_TRUE(r["orders"][0]["loss"].is_null());
   EXPECT_NEAR(r["total"].get<double>(), r["logit"].get<double>(), 1e-4);
+}
+
+TEST(PathsCommand, a_zeroed_head_has_no_share_and_edits_of_the_stream_have_their_own) {
+  const auto share = [](const Json& r, const char* name) {
+    for (const Json& c : r["components"])
+      if (c["name"] == name) return c["logit"].get<double>();
+    ADD_FAILURE() << name;
+    return 0.0;
+  };
+  const std::string input = R"("tokens": [5, 17, 3], "target": "#31", "bias-view": "raw", )";
+  const Model& model = golden("gpt2");
+  const Json plain = command(model, "{" + input + R"("neurons": 0})");
+  const Json zeroed = command(model, "{" + input + R"("edits": [{"site": "blocks.1.attn.hook_z", "head": 1, "op": "zero"}]})");
+  EXPECT_NE(share(plain, "a1.h1"), 0);
+  EXPECT_EQ(share(zeroed, "a1.h1"), 0);
+  EXPECT_NEAR(share(zeroed, "edits"), 0, 1e-4);
+  EXPECT_NE(zeroed["logit"], plain["logit"]);
+  const Json moved =
+      command(model, "{" + input + R"("edits": [{"site": "blocks.1.hook_resid_pre", "op": "scale", "value": 2}]})");
+  EXPECT_GT(std::abs(share(moved, "edits")), 1e-3);
+  EXPECT_EQ(moved["total"], moved["logit"]);
 }
 
 TEST(PathsCommand, what_cannot_be_meant_is_refused) {

@@ -17,19 +17,21 @@ Json component_json(const LogitComponent& c) {
   return out;
 }
 
-int32_t most_probable(const Model& model, const std::vector<int32_t>& ids, int64_t position) {
+int32_t most_probable(const Model& model, const std::vector<int32_t>& ids, int64_t position, Plan plan) {
   Batch batch;
-  batch.add_sequence(std::span(ids).first(position + 1));
-  const Tensor logits = forward(model, {.batch = batch}).logits.data;
+  batch.add_sequence(ids);
+  plan.logit_rows = LogitRows::kChosen;
+  plan.chosen_rows = {static_cast<int32_t>(position)};
+  const Tensor logits = forward(model, {.batch = batch, .plan = &plan}).logits.data;
   return static_cast<int32_t>(std::max_element(logits.f32(), logits.f32() + logits.numel()) - logits.f32());
 }
 
 void add_expansion(const Context& context, const std::vector<int32_t>& ids, const LogitDirection& direction, int64_t position,
-                   Json& out) {
+                   const Plan& edits, Json& out) {
   const Model& model = *context.model;
   std::vector<int32_t> columns{direction.target};
   if (direction.versus != -1) columns.push_back(direction.versus);
-  const FrozenRun run = freeze(model, ids, columns);
+  const FrozenRun run = freeze(model, ids, columns, &edits);
   const PathExpansion e = expand_paths(model, run, direction, position, context.progress);
   for (const PathTerm& t : e.terms)
     out["terms"].push_back({{"path", t.name()}, {"order", t.source.starts_with("order") ? 3 : t.order()}, {"logit", t.logit}});
@@ -48,13 +50,15 @@ Json paths_of(const Context& context, const PathsOptions& options, const std::ve
   const int64_t n = std::ssize(ids), position = options.position < 0 ? n + options.position : options.position;
   if (position < 0 || position >= n)
     throw FieldError("position", fmt::format("position {} is outside of the prompt's {} tokens", options.position, n));
+  Plan edits;
+  add_edits(context, options.edits, options.input, edits, n);
   LogitDirection direction;
-  direction.target = options.target ? find_token(model, *options.target) : most_probable(model, ids, position);
+  direction.target = options.target ? find_token(model, *options.target) : most_probable(model, ids, position, edits);
   if (options.versus) direction.versus = find_token(model, *options.versus);
   if (direction.versus == direction.target)
     throw FieldError("versus", "target and versus are the same token: their difference is 0; give two tokens");
   const DirectAttribution a = direct_logit_attribution(
-      model, ids, direction, {.position = position, .folded = options.folded, .top_neurons = options.neurons});
+      model, ids, direction, {.position = position, .folded = options.folded, .top_neurons = options.neurons}, &edits);
   Json tokens = Json::array();
   for (const int32_t id : ids) tokens.push_back(token_json(model, id));
   Json out{{"model", context.name},
@@ -70,7 +74,7 @@ Json paths_of(const Context& context, const PathsOptions& options, const std::ve
            {"logit", a.logit}};
   for (const LogitComponent& c : a.components) out["components"].push_back(component_json(c));
   for (const LogitComponent& c : a.neurons) out["neurons"].push_back(component_json(c));
-  if (!model.config().mlp) add_expansion(context, ids, direction, position, out);
+  if (!model.config().mlp) add_expansion(context, ids, direction, position, edits, out);
   return out;
 }
 
@@ -80,6 +84,7 @@ PathsOptions paths_options(const Json& request) {
   Fields f(request);
   PathsOptions o;
   o.input = f.input();
+  o.edits = f.edits();
   o.target = f.text("target");
   o.versus = f.text("versus");
   o.position = f.integer("position", -(int64_t{1} << 31), int64_t{1} << 31).value_or(-1);

@@ -11,6 +11,7 @@ namespace microtome::api {
 
 struct PathsOptions {
   InputOptions input;
+  std::vector<EditOptions> edits;     // what they write to the stream themselves is a component, and a term, "edits"
   std::optional<std::string> target;  // absent: the model's most probable token
   std::optional<std::string> versus;  // absent: the logit itself
   int64_t position = -1;              // negative: from the end

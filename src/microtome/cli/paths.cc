@@ -85,6 +85,7 @@ class PathsCommand : public Command {
     options.choice("--bias-view", {"folded", "raw"},
                    "value biases count for their layer's bias, or stay with heads (default folded)", bias_view_);
     options.integer("--neurons", "K", "neurons listed (default 20)", options_.neurons, 0, 10'000);
+    edits_.declare(options);
     output_.declare(options);
     model_.declare_machine(options);
     options.example("microtome paths smollm2-135m --prompt 'The capital of Portugal is the city of' --target ' Lisbon'");
@@ -97,6 +98,7 @@ class PathsCommand : public Command {
   void run() override {
     check_writable(output_.out);
     options_.input = input_.read();
+    options_.edits = edits_.read();
     options_.folded = bias_view_ == "folded";
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<Json> results = api::paths(loaded.context(), options_);
@@ -111,6 +113,7 @@ class PathsCommand : public Command {
  private:
   ModelArguments model_;
   InputArguments input_;
+  EditArguments edits_;
   OutputArguments output_;
   api::PathsOptions options_;
   std::string bias_view_ = "folded";

@@ -198,6 +198,10 @@ PathExpansion expand_paths(const Model& model, const FrozenRun& run, const Logit
   const size_t columns = direction.versus == -1 ? 1 : 2;
   const float* logits = run.logits.data() + position * columns;
   out.logit = columns == 1 ? logits[0] : static_cast<double>(logits[0]) - logits[1];
+  if (run.edited) {
+    out.terms.push_back({.source = "edits", .heads = {}, .logit = out.logit - out.total});
+    out.total = out.logit;
+  }
   return out;
 }
 

@@ -20,7 +20,7 @@
 namespace microtome {
 
 struct PathTerm {
-  std::string source;                  // "token", "position", "a0.bias", "bias", "final.bias", "unembed.bias", "order >= 3"
+  std::string source;  // "token", "position", "a0.bias", "bias", "final.bias", "unembed.bias", "order >= 3", "edits"
   std::vector<algebra::HeadId> heads;  // passed through, first to last
   int64_t order() const { return static_cast<int64_t>(heads.size()); }
   double logit = 0;

@@ -22,7 +22,7 @@ void check(const Config& c, int64_t n) {
 
 }  // namespace
 
-FrozenRun freeze(const Model& model, const std::vector<int32_t>& ids, const std::vector<int32_t>& columns) {
+FrozenRun freeze(const Model& model, const std::vector<int32_t>& ids, const std::vector<int32_t>& columns, const Plan* edits) {
   const Config& c = model.config();
   const int64_t n = std::ssize(ids);
   check(c, n);
@@ -31,7 +31,8 @@ FrozenRun freeze(const Model& model, const std::vector<int32_t>& ids, const std:
   run.pattern.resize(c.n_layers);
   run.scale.assign(c.n_layers, std::vector<double>(n, 1.0));
   run.final_scale.assign(n, 1.0);
-  Plan plan;
+  Plan plan = edits ? *edits : Plan();
+  run.edited = !plan.empty();
   plan.read({SiteKind::kEmbed, -1}, [&](const SiteValue& v) { run.token = v.data.clone().view({n, c.d_model}); });
   if (c.positions == PositionKind::kLearned)
     plan.read({SiteKind::kPosEmbed, -1}, [&](const SiteValue& v) { run.position = v.data.clone().view({n, c.d_model}); });

@@ -23,12 +23,15 @@ struct FrozenRun {
   std::vector<std::vector<float>> bias;     // per layer b_O [D]; empty where the model has none
   std::vector<float> logits;                // of every position for the directions asked for, [T, columns]
 
+  bool edited = false;  // edits were in force: what they wrote is no path
+
   int64_t n_layers() const { return static_cast<int64_t>(pattern.size()); }
   int64_t n_heads() const { return n_layers() ? static_cast<int64_t>(heads.size()) / n_layers() : 0; }
   const algebra::HeadWeights& head(int64_t layer, int64_t h) const { return heads[layer * n_heads() + h]; }
 };
 
-// `columns`: of the vocabulary, whose logits are kept.
-FrozenRun freeze(const Model& model, const std::vector<int32_t>& ids, const std::vector<int32_t>& columns);
+// `columns`: of the vocabulary, whose logits are kept. `edits`: a plan whose edits are in force.
+FrozenRun freeze(const Model& model, const std::vector<int32_t>& ids, const std::vector<int32_t>& columns,
+                 const Plan* edits = nullptr);
 
 }  // namespace microtome
