@@ -132,6 +132,20 @@ TEST(Select, greedy_grows_from_the_logits) {
   EXPECT_TRUE(select_greedy(graph, scores, 3)[graph.find_edge("input", "m0")]);
 }
 
+TEST(Select, nodes_keep_all_edges_among_them) {
+  const Graph graph(config_of(2, 2, 1));
+  std::vector<double> node(graph.n_sources(), 0.0);
+  node[graph.head_source(0, 1)] = -3;
+  node[graph.mlp_source(1)] = 2;
+  node[graph.head_source(1, 0)] = 1;
+  const EdgeMask two = select_nodes(graph, node, 2);
+  EXPECT_EQ(circuit_nodes(graph, two), (std::vector<std::string>{"input", "a0.h1", "m1", "logits"}));
+  // input to each of the head's three inputs, to m1 and to the logits; the head to m1 and the logits; m1 to the logits.
+  EXPECT_EQ(count_edges(two), 3 + 2 + 2 + 1);
+  EXPECT_EQ(circuit_nodes(graph, select_nodes(graph, node, 2, true)),
+            (std::vector<std::string>{"input", "a1.h0", "m1", "logits"}));
+}
+
 TEST(Select, bootstrap_prefers_edges_that_every_prompt_agrees_on) {
   // Edge 0: 1 in all prompts. Edge 1: 9 in one of eight, so larger on average. The others: 0.
   constexpr int64_t kExamples = 8, kEdges = 6;

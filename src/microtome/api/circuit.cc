@@ -115,32 +115,6 @@ Found score(const Context& context, const Graph& graph, const Prompts& prompts, 
   return found;
 }
 
-// All edges among the n nodes with the largest scores.
-EdgeMask among_nodes(const Graph& graph, std::span<const double> node, int64_t n, bool by_sign) {
-  const std::vector<int64_t> order = ranked_edges(node, by_sign);
-  std::vector<uint8_t> chosen(node.size(), 0);
-  for (int64_t i = 0; i < std::min<int64_t>(n, std::ssize(order)); ++i) chosen[order[i]] = 1;
-  const int64_t roles = graph.n_roles();
-  for (int64_t r = 0; r < roles; ++r) chosen[r] = 1;  // the input
-  const auto reads = [&](const EdgeEnds& x) {
-    for (const GraphNode& n : graph.nodes_of(x.receiver)) {
-      if (n.kind == GraphNode::Kind::kLogits) return true;
-      const int64_t u = n.kind == GraphNode::Kind::kMlp ? graph.mlp_source(n.layer) : graph.head_source(n.layer, n.head);
-      const bool any = graph.receiver(x.receiver).kind != Receiver::Kind::kQuery && n.kind == GraphNode::Kind::kHead;
-      for (int64_t r = 0; r < roles; ++r)
-        if ((any || r == x.role) && chosen[u * roles + r]) return true;
-    }
-    return false;
-  };
-  EdgeMask mask(graph.n_edges(), 0);
-  for (int64_t e = 0; e < graph.n_edges(); ++e) {
-    const EdgeEnds x = graph.ends(e);
-    mask[e] = chosen[x.source * roles + x.role] && reads(x);
-  }
-  return prune(graph, std::move(mask));
-}
-
-// `report` gets what the selection says of itself.
 EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptions& o, Json& report) {
   if (o.edges > 0 && o.nodes > 0) throw FieldError("nodes", "give --edges or --nodes, not both");
   if (o.select == "threshold") {
@@ -150,7 +124,7 @@ EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptio
   if (o.tau) throw FieldError("tau", "--tau is the threshold of --select threshold; name it");
   if (!found.node.empty()) {
     if (o.edges > 0) throw FieldError("edges", "--method atp scores nodes; give --nodes");
-    return among_nodes(graph, found.node, o.nodes > 0 ? o.nodes : std::max<int64_t>(1, graph.n_sources() / 10), o.by_sign);
+    return select_nodes(graph, found.node, o.nodes > 0 ? o.nodes : std::max<int64_t>(1, graph.n_sources() / 10), o.by_sign);
   }
   const auto pick = [&](int64_t n) {
     if (o.select == "top") return prune(graph, select_top(found.scores, n, o.by_sign));

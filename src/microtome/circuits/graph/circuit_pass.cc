@@ -41,7 +41,8 @@ CircuitPass::CircuitPass(const Model& model, const Graph& graph, const StreamVal
 int64_t CircuitPass::bytes_per_row(const Graph& graph, int64_t first_layer) {
   const int64_t sources = graph.n_sources() - (first_layer == 0 ? 0 : graph.head_source(first_layer, 0));
   const int64_t inputs = graph.config().n_heads + 2 * graph.kv_heads();
-  return (sources + 4 * inputs) * graph.config().d_model * static_cast<int64_t>(sizeof(float));
+  // A head's input lies there as what is mixed, the stream's copy, its edit, and the steps of its norm.
+  return (sources + 6 * inputs) * graph.config().d_model * static_cast<int64_t>(sizeof(float));
 }
 
 void CircuitPass::attach(Plan& plan) {

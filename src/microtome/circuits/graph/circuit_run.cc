@@ -200,7 +200,12 @@ CircuitRun::CircuitRun(const Model& model, const Graph& graph, const std::vector
       if (m->present()) state_->layer_macs += m->view.k * m->view.n;
 }
 
-CircuitRun::~CircuitRun() = default;
+CircuitRun::~CircuitRun() {
+  if (!state_) return;
+  const Model& model = state_->model;
+  state_.reset();
+  model.arena().trim();  // what comes next needs other sizes
+}
 
 void CircuitRun::logits(const Metric& metric, std::span<const EdgeMask* const> circuits, const Sink& sink) {
   State& s = *state_;

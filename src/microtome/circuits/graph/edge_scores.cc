@@ -123,6 +123,7 @@ EdgeScores score_edges(const Model& model, const Graph& graph, const std::vector
     if (options.progress) options.progress->step(static_cast<double>(chosen.size()));
   }
   if (options.progress) options.progress->end();
+  model.arena().trim();  // what comes next needs other sizes
   const bool has_gap = options.method == EdgeMethod::kEapIg || options.method == EdgeMethod::kCleanCorrupted;
   out.total_gap = has_gap && wanted != 0 ? missed / wanted : std::numeric_limits<double>::quiet_NaN();
   return out;

@@ -126,6 +126,32 @@ Bootstrapped select_bootstrap(std::span<const float> per_example, int64_t n_exam
   return out;
 }
 
+EdgeMask select_nodes(const Graph& graph, std::span<const double> node, int64_t n, bool by_sign) {
+  const std::vector<int64_t> order = ranked_edges(node, by_sign);
+  std::vector<uint8_t> chosen(node.size(), 0);
+  for (int64_t i = 0; i < std::min<int64_t>(n, std::ssize(order)); ++i) chosen[order[i]] = 1;
+  const int64_t roles = graph.n_roles();
+  for (int64_t r = 0; r < roles; ++r) chosen[r] = 1;  // the input
+  const auto reads = [&](const EdgeEnds& x) {
+    for (const GraphNode& n : graph.nodes_of(x.receiver)) {
+      if (n.kind == GraphNode::Kind::kLogits) return true;
+      const int64_t u = n.kind == GraphNode::Kind::kMlp ? graph.mlp_source(n.layer) : graph.head_source(n.layer, n.head);
+      const bool any = graph.receiver(x.receiver).kind != Receiver::Kind::kQuery && n.kind == GraphNode::Kind::kHead;
+      for (int64_t r = 0; r < roles; ++r)
+        if ((any || r == x.role) && chosen[u * roles + r]) return true;
+    }
+    return false;
+  };
+  EdgeMask mask(graph.n_edges(), 0);
+  for (int64_t e = 0; e < graph.n_edges(); ++e) {
+    const EdgeEnds x = graph.ends(e);
+    mask[e] = chosen[x.source * roles + x.role] && reads(x);
+  }
+  return prune(graph, std::move(mask));
+}
+
+// `report` gets what the selection says of itself.
+
 EdgeMask prune(const Graph& graph, EdgeMask mask) {
   const int64_t roles = graph.n_roles();
   const auto key = [&](int64_t x, int64_t role) { return x * roles + role; };

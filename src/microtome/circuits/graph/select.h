@@ -29,6 +29,10 @@ struct Bootstrapped {
 Bootstrapped select_bootstrap(std::span<const float> per_example, int64_t n_examples, int64_t n_edges, int64_t n, uint64_t seed,
                               int64_t draws = 200);
 
+// All edges among the input, the logits and the n sources with the largest scores (node [sources, roles], as EdgeScores has
+// them), pruned.
+EdgeMask select_nodes(const Graph& graph, std::span<const double> node, int64_t n, bool by_sign = false);
+
 // Without nodes that have no input or no output, again and again. By position: a head's queries and an MLP's input feed the
 // output of the same role, its keys and values that of any role.
 EdgeMask prune(const Graph& graph, EdgeMask mask);
