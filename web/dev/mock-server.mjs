@@ -43,6 +43,8 @@ function tokensFor(body) {
   if (tokens.length > CONFIG.context)
     throw new Refused(413, `prompt: ${tokens.length} tokens, the model holds ${CONFIG.context}; shorten it`, 'prompt');
   for (const e of body.edits ?? []) {
+    // Through a lens: LENS@LAYER. This server has none but the logit lens.
+    if (/^logit@\d+$/.test(e.site)) continue;
     const layer = Number(/^blocks\.(\d+)\./.exec(e.site)?.[1] ?? -1);
     if (layer < 0 || layer >= CONFIG.n_layers)
       throw new Refused(422, `edits: site "${e.site}" does not exist; the layers are 0 to ${CONFIG.n_layers - 1}`, 'edits');
@@ -51,6 +53,8 @@ function tokensFor(body) {
 }
 
 function lens(body) {
+  for (const kind of ['tuned', 'jacobian'])
+    if (body[kind]) throw new Refused(422, `no lens is called "${body[kind]}"; there are: none`, kind);
   const tokens = tokensFor(body);
   const names = points(body['all-points']);
   const positions =
