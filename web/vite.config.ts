@@ -40,5 +40,5 @@ export default defineConfig({
   json: { stringify: true },
   build: { target: 'es2022', assetsInlineLimit: 0, chunkSizeWarningLimit: 600 },
   server: { proxy: target ? { '/api': target, '/healthz': target } : undefined },
-  test: { include: ['src/**/*.test.ts'], environment: 'node' },
+  test: { include: ['src/**/*.test.ts'], environment: 'node', testTimeout: 60_000 },
 } as Parameters<typeof defineConfig>[0]);

@@ -187,11 +187,11 @@ async function patch(body, step, refuse) {
 }
 
 async function circuit(body, step) {
-  for (const i of range(12)) await step('scoring edges', i + 1, 12);
+  for (const i of range(40)) await step('scoring edges', i + 1, 40);
   const spine = each((layer, head) => ({ layer, head, w: unit('c', layer, head) })).filter((n) => n.w > 0.86);
   const name = (n) => `a${n.layer}.h${n.head}`;
   const edges = [];
-  const add = (from, to, scale) => edges.push({ from, to, score: (unit(from, to) - 0.25) * scale, exact: null });
+  const add = (from, to, scale) => edges.push({ from, to, score: (0.25 - unit(from, to)) * scale, exact: null });
   for (const n of spine) {
     if (n.layer < 12) add('input', `${name(n)}<q>`, 1);
     for (const m of spine)

@@ -150,7 +150,7 @@ async function compute(name, body, res) {
     res.write(`data: ${JSON.stringify(event)}\n\n`);
   };
   const step = async (task, done, total) => {
-    await new Promise((next) => setTimeout(next, Number(process.env.MOCK_STEP_MS ?? 20)));
+    await new Promise((next) => setTimeout(next, Number(process.env.MOCK_STEP_MS ?? 40)));
     if (gone) throw new Refused(499, 'the client has left');
     const seconds = (Date.now() - began) / 1000;
     if (stream) send({ progress: { task, done, total, seconds, seconds_left: (seconds / done) * (total - done) } });

@@ -105,9 +105,10 @@ const compute = async <T>(command: string, body: object, shape: (v: unknown, pat
 
 describe('the commands about circuits answer as the page expects', { timeout: 300_000 }, () => {
   test('heads: a score of each detector for every head', async () => {
-    const { data } = await compute('heads', headsBody(OPTIONS, start), circuits.heads);
+    const { data, seen } = await compute('heads', headsBody(OPTIONS, start), circuits.heads);
     const { config } = (await client.call('inspect', {}, types.inspect)).data;
     expect(data.heads).toHaveLength(config.n_layers * config.n_heads);
+    expect(seen.length).toBeGreaterThan(0);
     for (const name of ['previous', 'induction', 'sink', 'copying']) expect(typeof data.heads[5].scores[name]).toBe('number');
   });
   test('weights: pairs of both circuits, a spectrum, partners of all kinds', async () => {
@@ -141,8 +142,7 @@ describe('the commands about circuits answer as the page expects', { timeout: 30
     await expect(bad).rejects.toMatchObject({ kind: 'refused', message: expect.stringMatching(/token/) });
   });
   test('circuit: edges whose ends are nodes, and a curve', async () => {
-    const { data, seen } = await compute('circuit', circuitBody({ ...OPTIONS, find: 'eap', edges: '100' }, ''), circuits.circuit);
-    expect(seen.length).toBeGreaterThan(0);
+    const { data } = await compute('circuit', circuitBody({ ...OPTIONS, find: 'eap', edges: '100' }, ''), circuits.circuit);
     for (const e of data.edges) for (const end of [e.from, e.to]) expect(parseNode(end), end).not.toBeNull();
     expect(data.faithfulness?.length).toBeGreaterThan(3);
   });
