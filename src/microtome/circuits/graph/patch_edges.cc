@@ -6,8 +6,8 @@
 namespace microtome {
 namespace {
 
-// Circuits at a time: bounds their masks.
-constexpr size_t kChunk = 256;
+// Circuits at a time: bounds their masks, and what an interruption costs.
+constexpr size_t kChunk = 64;
 
 }  // namespace
 
