@@ -134,6 +134,29 @@ TEST_P(SweepOnFamily, several_edits_in_several_layers_equal_single_runs) {
   }
 }
 
+// The model that is swept may be one with edits in it, below, in and above the blocks that interventions change.
+TEST_P(SweepOnFamily, base_edits_come_before_each_interventions_own) {
+  const auto model = load(GetParam());
+  const Config& c = model->config();
+  const int last = static_cast<int>(c.n_layers) - 1;
+  const auto hosts = two_hosts(*model);
+  const std::vector<Edit> above{add_edit({SiteKind::kAttnOut, last}, {.pos = Range{1, 5}}, random_tensor({c.d_model}, 7))};
+  const std::vector<Edit> below{add_edit({SiteKind::kResidPre, 0}, {.pos = Range{1, 5}}, random_tensor({c.d_model}, 8))};
+  const std::vector<Edit> beyond{{.site = {SiteKind::kUnembedOut, -1}, .op = EditOp::kScale, .factor = 0.5f}};
+  const auto list = every_kind(*model);
+  for (const auto& base : {above, below, beyond}) {
+    Sweep sweep(*model, hosts, {.edits = base});
+    for (const int h : {0, 1}) EXPECT_LE(distance(sweep.host_logits(h), run_alone(*model, hosts[h], base)), 1e-6);
+    sweep.run(list, [&](size_t i, const Tensor& logits) {
+      std::vector<Edit> all = base;
+      all.insert(all.end(), list[i].edits.begin(), list[i].edits.end());
+      const Tensor alone = run_alone(*model, hosts[list[i].host], all);
+      EXPECT_LE(distance(logits, alone), 1e-5 * std::max(1.0, largest(alone)))
+          << site_name(list[i].edits[0].site) << " edit " << i;
+    });
+  }
+}
+
 TEST_P(SweepOnFamily, batch_split_does_not_matter) {
   const auto model = load(GetParam());
   const auto list = every_kind(*model);

@@ -40,11 +40,13 @@ Tensor run_alone(const Model& model, const SweepHost& host, std::span<const Edit
   return out;
 }
 
-std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites) {
+std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites,
+                              std::span<const Edit> edits) {
   std::vector<Tensor> values(sites.size());
   Batch batch;
   batch.add_sequence(tokens);
   Plan plan;
+  for (const Edit& e : edits) plan.edit(e);
   plan.logit_rows = LogitRows::kNone;
   for (size_t i = 0; i < sites.size(); ++i) plan.read(sites[i], [&values, i](const SiteValue& v) { values[i] = v.data.clone(); });
   forward(model, {.batch = batch, .plan = &plan});
@@ -130,7 +132,12 @@ void finish(const Model& model, std::span<const Item> items, const sweep::RowSto
 }  // namespace
 
 Sweep::Sweep(const Model& model, std::vector<SweepHost> hosts, const SweepOptions& options)
-    : state_(new State{model, options, sweep::run_hosts(model, std::move(hosts), options.progress), {}}) {}
+    : state_(new State{model, options, {}, {}}) {
+  for (const Edit& e : options.edits)
+    if (e.op == EditOp::kMean)
+      throw Error(ErrorKind::kInvalidArgument, "{}: a sweep takes means as values, not the operation `mean`", site_name(e.site));
+  state_->hosts = sweep::run_hosts(model, std::move(hosts), options.edits, options.progress);
+}
 
 Sweep::~Sweep() = default;
 
@@ -140,7 +147,8 @@ const Tensor& Sweep::host_logits(int host) const { return state_->hosts.at(host)
 
 const Tensor& Sweep::host_value(int host, Site site) {
   Tensor& value = state_->hosts.at(host).values[site];
-  if (!value.defined()) value = values_at(state_->model, state_->hosts[host].spec.tokens, std::array{site})[0];
+  if (!value.defined())
+    value = values_at(state_->model, state_->hosts[host].spec.tokens, std::array{site}, state_->options.edits)[0];
   return value;
 }
 
@@ -149,14 +157,20 @@ void Sweep::run(std::span<const Intervention> interventions, const Sink& sink) {
   Progress* progress = state_->options.progress;
   std::vector<Item> items, alone;
   std::set<SiteKind> kinds;
+  const std::vector<Edit>& base = state_->options.edits;
+  std::vector<Intervention> with_base(base.empty() ? 0 : interventions.size());
   for (size_t i = 0; i < interventions.size(); ++i) {
     const sweep::HostRun& host = state_->hosts.at(interventions[i].host);
     Item item{&interventions[i], i, sweep::route_of(interventions[i], host, model), &host};
+    if (!base.empty()) {
+      item.route = sweep::route_on(base, item.route, interventions[i], with_base[i]);
+      item.intervention = &with_base[i];
+    }
     state_->macs.plain += sweep::plain_macs(item, model.config());
-    for (const SiteKind k : sweep::needs_of(item.route, interventions[i], model.config())) kinds.insert(k);
+    for (const SiteKind k : sweep::needs_of(item.route, *item.intervention, model.config())) kinds.insert(k);
     (item.route.way == Way::kAlone ? alone : items).push_back(item);
   }
-  sweep::need(model, state_->hosts, std::vector<SiteKind>(kinds.begin(), kinds.end()), progress);
+  sweep::need(model, state_->hosts, std::vector<SiteKind>(kinds.begin(), kinds.end()), base, progress);
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.route.layer < b.route.layer; });
   if (progress) progress->begin("sweep", static_cast<double>(interventions.size()));
   const double budget = state_->options.memory_gb * 1e9;

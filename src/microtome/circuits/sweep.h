@@ -33,6 +33,8 @@ struct Intervention {
 };
 
 struct SweepOptions {
+  // The model that is swept is the one with these edits in it: of base runs and of every intervention, before its own. No kMean.
+  std::vector<Edit> edits = {};
   double memory_gb = 1;  // for what the interventions in flight need, beside weights and base runs
   Progress* progress = nullptr;
 };
@@ -71,8 +73,9 @@ class Sweep {
 // The definition: one forward pass with the intervention's edits.
 Tensor run_alone(const Model& model, const SweepHost& host, std::span<const Edit> edits);
 
-// The values of one prompt at some sites, in memory of their own: [T, ..], patterns and scores [H, T, T].
-std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites);
+// The values of one prompt at some sites (under edits), in memory of their own: [T, ..], patterns and scores [H, T, T].
+std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites,
+                              std::span<const Edit> edits = {});
 
 // Shorthands for edits.
 Edit set_edit(Site site, Slice where, Tensor value);

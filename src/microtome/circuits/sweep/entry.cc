@@ -71,6 +71,26 @@ Route route_of(const Intervention& intervention, const HostRun& host, const Mode
   return route;
 }
 
+Route route_on(std::span<const Edit> base, Route route, const Intervention& own, Intervention& with_base) {
+  with_base = own;
+  if (base.empty() || own.edits.empty()) return route;
+  // A base edit of the first block's input is in the stream that its host holds already.
+  const bool alone = route.way == Way::kAlone || std::any_of(base.begin(), base.end(), [&](const Edit& e) {
+                       return !site_in_block(e.site.kind) || e.site == Site{SiteKind::kResidPre, route.layer};
+                     });
+  std::vector<Edit> edits;
+  for (const Edit& e : base)
+    if (alone || e.site.layer >= route.layer) edits.push_back(e);
+  if (edits.empty()) return route;
+  edits.insert(edits.end(), own.edits.begin(), own.edits.end());
+  with_base.edits = std::move(edits);
+  if (alone) return {.way = Way::kAlone};
+  route.way = Way::kWhole;
+  route.point = Point::kPre;
+  route.later = true;
+  return route;
+}
+
 std::vector<SiteKind> needs_of(const Route& route, const Intervention& intervention, const Config& config) {
   using enum SiteKind;
   std::vector<SiteKind> out;

@@ -31,6 +31,11 @@ struct Route {
 // lacks.
 Route route_of(const Intervention& intervention, const HostRun& host, const Model& model);
 
+// The route of an intervention on a model that has edits in it, which the base run has too; where these reach into blocks that
+// change, or beyond blocks, it is whole or alone, and wants `with_base` (base edits from its first block on, then its own; all of
+// them, alone) in place of its own.
+Route route_on(std::span<const Edit> base, Route route, const Intervention& own, Intervention& with_base);
+
 // Kinds of site that base runs must hold for it.
 std::vector<SiteKind> needs_of(const Route& route, const Intervention& intervention, const Config& config);
 

@@ -31,7 +31,8 @@ Tensor gather(const Tensor& x, int64_t first, std::span<const int32_t> positions
 
 }  // namespace
 
-std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs, const Progress* progress) {
+std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs, std::span<const Edit> edits,
+                               const Progress* progress) {
   std::vector<HostRun> hosts;
   for (SweepHost& spec : specs) {
     if (spec.tokens.empty()) throw Error(ErrorKind::kInvalidArgument, "sweep: a base run without tokens");
@@ -42,6 +43,7 @@ std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs,
     Batch batch;
     for (size_t i = first; i < last; ++i) batch.add_sequence(hosts[i].spec.tokens, &hosts[i].cache);
     Plan plan;
+    for (const Edit& e : edits) plan.edit(e);
     plan.logit_rows = LogitRows::kNone;
     const Forward f = forward(model, {.batch = batch, .plan = &plan, .progress = progress});
     for (size_t i = first; i < last; ++i) {
@@ -49,10 +51,13 @@ std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs,
       hosts[i].logits = unembed(model, rows, hosts[i].spec.columns).clone();
     }
   });
+  if (std::any_of(edits.begin(), edits.end(), [](const Edit& e) { return !site_in_block(e.site.kind); }))
+    for (HostRun& h : hosts) h.logits = run_alone(model, h.spec, edits);
   return hosts;
 }
 
-void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteKind> kinds, const Progress* progress) {
+void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteKind> kinds, std::span<const Edit> edits,
+          const Progress* progress) {
   std::vector<Site> missing;
   for (const SiteKind kind : kinds)
     for (int l = 0; l < static_cast<int>(model.config().n_layers); ++l) {
@@ -65,6 +70,7 @@ void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteK
     Batch batch;
     for (size_t i = first; i < last; ++i) batch.add_sequence(hosts[i].spec.tokens);
     Plan plan;
+    for (const Edit& e : edits) plan.edit(e);
     plan.logit_rows = LogitRows::kNone;
     for (const Site& site : missing)
       plan.read(site, [&](const SiteValue& v) {

@@ -20,11 +20,13 @@ struct HostRun {
   const Tensor& at(SiteKind kind, int layer) const { return values.at({kind, layer}); }
 };
 
-// Runs the hosts, several in a pass.
-std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> hosts, const Progress* progress);
+// Runs the hosts under the edits, several in a pass.
+std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> hosts, std::span<const Edit> edits,
+                               const Progress* progress);
 
 // Values of all layers at these kinds of site (those that the model has), for every host that lacks them.
-void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteKind> kinds, const Progress* progress);
+void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteKind> kinds, std::span<const Edit> edits,
+          const Progress* progress);
 
 // Rows of one sequence that a single step works on.
 struct StepRows {
