@@ -135,6 +135,7 @@ async function tasks(body) {
 }
 
 async function patch(body, step, refuse) {
+  if (body.task) Object.assign(body, (await tasks({ show: body.task, n: 1 })).prompts[0], { site: body.site });
   const clean = tokenize(body.clean ?? ''),
     corrupted = tokenize(body.corrupted ?? '');
   if (clean.length !== corrupted.length)
@@ -170,6 +171,7 @@ async function patch(body, step, refuse) {
   const raw = JSON.parse(JSON.stringify(values), (_, v) => (typeof v === 'number' ? -4 + 8 * v : v));
   return {
     metric: body.metric ?? 'logit-diff',
+    prompts: body.n ?? 1,
     clean: 4,
     corrupted: -4,
     baseline: noise ? 1 : 0,

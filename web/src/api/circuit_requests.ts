@@ -29,20 +29,22 @@ export const AXES: Record<string, string> = {
   'layer,head,pos': 'one head at a time × token',
 };
 
+/** Prompts of a task that are patched together: enough for an interval. */
+export const PROMPTS = 8;
+
 export function patchBody(o: Options, model: string): object {
   const axes = SITES.find((s) => s.site === o.site)?.axes ?? [];
   const ablates = o.replace !== 'other';
   return {
     ...(model ? { model } : {}),
-    clean: o.clean,
-    corrupted: o.corrupted,
-    answer: o.answer,
-    wrong: o.wrong,
+    ...(o.several
+      ? { task: o.several, n: PROMPTS }
+      : { clean: o.clean, corrupted: o.corrupted, answer: o.answer, wrong: o.wrong }),
     site: o.site,
     by: axes.includes(o.axes) ? o.axes : (axes[0] ?? o.axes),
     ...(ablates ? { ablate: o.replace } : { direction: o.direction }),
     ...(o.method !== 'exact' ? { method: o.method } : {}),
-    ...(o.metric !== 'logit-diff' ? { metric: o.metric } : {}),
+    ...(o.metric !== 'logit-diff' && !o.several ? { metric: o.metric } : {}),
   };
 }
 
@@ -59,6 +61,13 @@ const HOOKS: Record<string, string> = {
   pattern: 'attn.hook_pattern',
   mlp_post: 'mlp.hook_post',
 };
+
+/** The two prompts that a map is shown on: its own, or of a task's prompts the one that the address holds. */
+export function pairOf(body: object | null, o: Options): Record<'clean' | 'corrupted' | 'answer' | 'wrong', string> {
+  const b = (body ?? {}) as Partial<Options>;
+  const { clean, corrupted, answer, wrong } = { ...o, ...b };
+  return { clean, corrupted, answer, wrong };
+}
 
 /**
  * The edit that one cell is, on the prompt `host`, with values of the run of `other`; null where an edit cannot say it.

@@ -109,6 +109,7 @@ export const patch = object({
   site: optional(text),
   direction: optional(text),
   baseline: optional(number),
+  prompts: optional(number),
   positions: optional(array(object({ position: number, clean: array(text), corrupted: array(text), role: optional(text) }))),
   warnings: optional(array(text)),
 });

@@ -166,7 +166,10 @@ describe('circuit graphs', () => {
     const d = drawnCircuit(c, 99, SHAPE);
     expect(d.edges.map((e) => `${e.from}>${e.to}`)).toEqual(['input>a0.h1', 'a0.h1>a3.h4', 'a3.h4>logits']);
     expect(d.nodes.map((n) => n.id)).toEqual(['input', 'a0.h1', 'a3.h4', 'logits']);
-    expect(drawnCircuit(c, 2, SHAPE).edges).toEqual([]);
+    expect(d.complete).toBe(true);
+    // The two strongest reach no logits: they are shown as they are, and said to be incomplete.
+    const cut = drawnCircuit(c, 2, SHAPE);
+    expect([cut.complete, cut.edges.map((e) => `${e.from}>${e.to}`)]).toEqual([false, ['input>a0.h1']]);
   });
   test('layers stand above each other, and a node is found where it is drawn', () => {
     const d = drawnCircuit(circuit(edge('input', 'm1', 2), edge('m1', 'a4.h0<v>', 2), edge('a4.h2', 'logits', -1)), 9, SHAPE);

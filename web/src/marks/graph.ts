@@ -59,11 +59,13 @@ export function nodeLabel(id: string): string {
 export interface Drawn {
   nodes: GraphNode[];
   edges: GraphEdge[];
+  /** False: nothing leads from the input to the logits, and the edges are drawn with their loose ends. */
+  complete: boolean;
 }
 
 /**
  * The strongest `count` edges, as drawn: a key/value head's input goes to each of its query heads that is a node by its own
- * output; nodes without input or output, and their edges, left out.
+ * output; nodes without input or output, and their edges, left out, unless nothing would be left.
  */
 export function drawnCircuit(circuit: Circuit, count: number, shape: Shape): Drawn {
   const strongest = circuit.edges
@@ -99,10 +101,12 @@ function pruned(edges: GraphEdge[]): Drawn {
     if (next.length === kept.length) break;
     kept = next;
   }
+  const complete = kept.length > 0;
+  if (!complete) kept = edges;
   const ids = [...new Set(kept.flatMap((e) => [e.from, e.to]))];
   const nodes = ids.map(parseNode).filter((n) => n !== null);
   nodes.sort((a, b) => level(a) - level(b) || a.role.localeCompare(b.role) || a.head - b.head);
-  return { nodes, edges: kept };
+  return { nodes, edges: kept, complete };
 }
 
 const level = (n: GraphNode): number => (n.kind === 'mlp' ? 2 * n.layer + 1 : 2 * n.layer);

@@ -17,6 +17,7 @@ export const OPTIONS = {
   corrupted: 'When Mary and John went to the store, Mary gave a drink to',
   answer: ' Mary',
   wrong: ' John',
+  several: '', // a task, all of whose prompts are patched
   site: 'resid_pre',
   axes: 'layer,pos',
   direction: 'denoise',
