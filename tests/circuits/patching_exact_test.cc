@@ -311,5 +311,30 @@ TEST(PatchBadInput, sides_of_different_length_are_refused_with_both_lengths) {
   EXPECT_NE(said.find("7"), std::string::npos);
 }
 
+// The model that is patched may have edits in it: both runs and every patch are of that model.
+TEST(PatchExact, under_edits_equals_one_forward_pass_a_cell_with_the_same_edits) {
+  for (const char* name : kFamilies) {
+    const auto model = golden_model(name);
+    const std::vector<Edit> edits{zero_edit({SiteKind::kZ, 1}, {.head = Range{0, 1}}),
+                                  {.site = {SiteKind::kAttnOut, 0}, .op = EditOp::kScale, .factor = 0.5f}};
+    PatchRuns runs(*model, {.examples = random_pairs(*model, {6}), .edits = edits});
+    PatchRuns unedited(*model, {.examples = random_pairs(*model, {6})});
+    EXPECT_NE(runs.clean()[0], unedited.clean()[0]);
+    for (const SiteKind site : {SiteKind::kResidPre, SiteKind::kZ}) {
+      const CellGrid grid =
+          make_grid(model->config(), site, parse_axes(site == SiteKind::kZ ? "layer,head" : "layer,pos"), {}, 6);
+      const Effects effects = patch_exact(runs, grid, {});
+      for (size_t c = 0; c < grid.size(); ++c) {
+        const Cell cell = grid.cell(c);
+        const Tensor other = values_at(*model, runs.example(0).clean, std::array{Site{site, cell.layer}}, edits)[0];
+        std::vector<Edit> all = edits;
+        for (Edit& e : slow_edits(runs, grid, cell, other)) all.push_back(std::move(e));
+        const double want = metric_alone(runs, 0, all);
+        EXPECT_NEAR(effects.at(c, 0), want, tolerance_of(want)) << name << " " << patch_site_name(site) << " cell " << c;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace microtome

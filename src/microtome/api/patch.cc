@@ -34,8 +34,23 @@ void check_combination(const PatchOptions& o, PatchMethod method) {
     throw FieldError("with-exact", "with-exact compares atp or atp-star with exact patches; give --method atp");
 }
 
+// The edits of the model that is patched.
+std::vector<Edit> edits_of(const Context& context, const PatchOptions& o, const ExampleSet& set) {
+  int64_t longest = 0;
+  for (const Example& e : set.examples) longest = std::max(longest, e.length());
+  Plan plan;
+  add_edits(context, o.edits, {.bos = o.examples.bos}, plan, longest);
+  for (const Edit& e : plan.edits())
+    if (e.op == EditOp::kMean)
+      throw FieldError("edits",
+                       "edit: `mean` is over one run's prompts, and patching makes many runs; use --ablate mean, or give the "
+                       "mean as a value (set:F.npy)");
+  return plan.edits();
+}
+
 PatchSetup setup_of(const Context& context, const PatchOptions& o, const ExampleSet& set) {
   PatchSetup setup{.examples = set.examples,
+                   .edits = edits_of(context, o, set),
                    .metric = Metric(o.metric ? parse_metric(*o.metric) : set.metric),
                    .direction = direction_of(o),
                    .memory_gb = o.memory_gb,

@@ -15,6 +15,7 @@ namespace microtome::api {
 
 struct PatchOptions {
   ExamplesOptions examples;
+  std::vector<EditOptions> edits;       // of the model that is patched: both runs have them; `mean` is refused
   std::optional<std::string> site;      // resid_pre; z by head,head
   std::optional<std::string> by;        // as the site has heads or not
   std::optional<std::string> from, to;  // path patching instead of a site

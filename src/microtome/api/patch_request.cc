@@ -126,6 +126,7 @@ PatchOptions patch_options(const Json& request) {
   Fields f(request);
   PatchOptions o;
   o.examples = examples_options(f);
+  o.edits = f.edits();
   o.site = f.text("site");
   o.by = f.text("by");
   o.from = nodes(f, "from");

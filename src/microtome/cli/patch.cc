@@ -63,6 +63,7 @@ class PatchCommand : public Command {
     options.number("--memory", "GB", "memory that the sweep may take beside the model (default 1)", options_.memory_gb, 0.01,
                    1024);
     options.number("--most", "X", "refuse a sweep of more than X e12 multiply-adds (default 20)", options_.most_tmacs, 0, 1e9);
+    edits_.declare(options);
     options.group("Pictures");
     options.text("--svg", "F", "write the map as an SVG image", svg_, OptionSet::Value::kFile);
     output_.declare(options);
@@ -81,6 +82,7 @@ class PatchCommand : public Command {
   void run() override {
     for (const auto* file : {&output_.out, &svg_}) check_writable(*file);
     options_.examples = examples_.read(model_.seed);
+    options_.edits = edits_.read();
     for (const auto& [text, values, name] : {std::tuple{&layers_, &options_.selection.layers, "--layers"},
                                              {&heads_, &options_.selection.heads, "--heads"},
                                              {&positions_, &options_.selection.positions, "--positions"},
@@ -106,6 +108,7 @@ class PatchCommand : public Command {
  private:
   ModelArguments model_;
   ExampleArguments examples_;
+  EditArguments edits_;
   OutputArguments output_;
   api::PatchOptions options_;
   std::optional<std::string> layers_, heads_, positions_, sources_, neurons_, ablate_, svg_;

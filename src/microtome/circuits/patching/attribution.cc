@@ -19,6 +19,7 @@ std::map<Site, Tensor> gradients(PatchRuns& runs, size_t i, const std::vector<Si
   Batch batch;
   batch.add_sequence(host.tokens);
   Plan plan;
+  for (const Edit& e : runs.setup().edits) plan.edit(e);
   Capture capture(1);
   for (const Site& s : sites) capture.gradient(plan, s);
   if (dropped >= 0) {

@@ -39,6 +39,7 @@ std::vector<Streams> recompute_mlps(PatchRuns& runs, size_t i, std::span<const S
   Batch batch;
   for (int64_t s = 0; s < n; ++s) batch.add_sequence(runs.host(i).tokens);
   Plan plan;
+  for (const Edit& e : runs.setup().edits) plan.edit(e);
   // host (nothing: 0) repeated for each sender, plus the change of those that act at this place: [senders, T, D].
   const auto stacked = [&](const Tensor* host, Sender::Kind kind, int layer) {
     Tensor out = Tensor::zeros({n, t, d});

@@ -13,12 +13,13 @@ using Values = std::map<Site, Tensor>;
 
 // Reads the sites in runs of these prompts, several in a pass, each into its own map.
 void read_values(const Model& model, std::span<const std::vector<int32_t>* const> prompts, std::span<Values* const> values,
-                 const std::vector<Site>& sites, Progress* progress) {
+                 const std::vector<Site>& sites, std::span<const Edit> edits, Progress* progress) {
   for (size_t first = 0, last = 0; first < prompts.size(); first = last) {
     Batch batch;
     for (; last < prompts.size() && (last == first || batch.rows() + std::ssize(*prompts[last]) <= kPassRows); ++last)
       batch.add_sequence(*prompts[last]);
     Plan plan;
+    for (const Edit& e : edits) plan.edit(e);
     plan.logit_rows = LogitRows::kNone;
     for (const Site& site : sites)
       plan.read(site, [&, first](const SiteValue& v) {
@@ -60,11 +61,11 @@ PatchRuns::PatchRuns(const Model& model, PatchSetup setup) : model_(model), setu
     first_difference_.push_back(differ.first - e.clean.begin());
     hosts.push_back(host(i));
   }
-  sweep_ =
-      std::make_unique<Sweep>(model_, std::move(hosts), SweepOptions{.memory_gb = setup_.memory_gb, .progress = setup_.progress});
+  sweep_ = std::make_unique<Sweep>(
+      model_, std::move(hosts), SweepOptions{.edits = setup_.edits, .memory_gb = setup_.memory_gb, .progress = setup_.progress});
   std::vector<SweepHost> others;
   for (size_t i = 0; i < size(); ++i) others.push_back(host_of(i, !denoises()));
-  const Sweep other_runs(model_, std::move(others), SweepOptions{.progress = setup_.progress});
+  const Sweep other_runs(model_, std::move(others), SweepOptions{.edits = setup_.edits, .progress = setup_.progress});
   for (size_t i = 0; i < size(); ++i) {
     const Tensor &other = other_runs.host_logits(static_cast<int>(i)), &own = sweep_->host_logits(static_cast<int>(i));
     clean_logits_.push_back((denoises() ? other : own).clone());
@@ -123,7 +124,7 @@ void PatchRuns::need(const std::vector<Site>& sites) {
     values.insert(values.end(), {&host_values_[i], &other_values_[i]});
   }
   if (setup_.progress) setup_.progress->begin("base runs", static_cast<double>(prompts.size()));
-  read_values(model_, prompts, values, missing, setup_.progress);
+  read_values(model_, prompts, values, missing, setup_.edits, setup_.progress);
   if (setup_.progress) setup_.progress->end();
 }
 
@@ -142,7 +143,7 @@ std::vector<Tensor> PatchRuns::mean_values(size_t i, Site site) {
     }
     std::vector<Site> sites;
     for (int l = 0; l < config().n_layers; ++l) sites.push_back({site.kind, l});
-    read_values(model_, prompts, values, sites, nullptr);
+    read_values(model_, prompts, values, sites, setup_.edits, nullptr);
   }
   for (const std::vector<int32_t>& prompt : setup_.mean_prompts[i]) out.push_back(mean_values_.at(prompt).at(site));
   return out;

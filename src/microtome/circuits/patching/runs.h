@@ -27,6 +27,7 @@ struct PatchSetup {
   // Prompts over which a mean ablation averages, position by position (IOI: the same template with three unrelated names), for
   // each example; none: over all positions of all hosts.
   std::vector<std::vector<std::vector<int32_t>>> mean_prompts = {};
+  std::vector<Edit> edits = {};  // of both runs and of every change: the model that is patched is one with these in it; no kMean
   Metric metric{MetricKind::kLogitDiff};
   PatchDirection direction = PatchDirection::kDenoise;
   double memory_gb = 1;

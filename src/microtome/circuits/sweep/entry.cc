@@ -76,7 +76,8 @@ Route route_on(std::span<const Edit> base, Route route, const Intervention& own,
   if (base.empty() || own.edits.empty()) return route;
   // A base edit of the first block's input is in the stream that its host holds already.
   const bool alone = route.way == Way::kAlone || std::any_of(base.begin(), base.end(), [&](const Edit& e) {
-                       return !site_in_block(e.site.kind) || e.site == Site{SiteKind::kResidPre, route.layer};
+                       return !site_in_block(e.site.kind) || e.site == Site{SiteKind::kResidPre, route.layer} ||
+                              (e.op == EditOp::kCustom && e.site.layer >= route.layer);
                      });
   std::vector<Edit> edits;
   for (const Edit& e : base)
