@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "microtome/api/heads_texts.h"
 #include "microtome/api/heads_verify.h"
 #include "microtome/circuits/algebra/spectra.h"
 #include "microtome/circuits/algebra/vocabulary.h"
@@ -23,21 +24,14 @@ using heads::Detector;
 using heads::Measure;
 using heads::ProbeText;
 
-constexpr int64_t kDefaultBlock = 60;
 constexpr int kRandomCopying = 100;
 constexpr double kCopyScoreForLabel = 0.5;
-
-std::optional<Measure> parse_measure(const std::optional<std::string>& name) {
-  if (!name) return {};
-  for (const Measure m : {Measure::kMul, Measure::kAbs, Measure::kStripe})
-    if (heads::measure_name(m) == *name) return m;
-  throw FieldError("measure", fmt::format("measure \"{}\": expected mul, abs or stripe", printable(*name)));
-}
 
 // One command's work, step by step; each detector leaves scores and controls behind.
 class HeadsRun {
  public:
-  HeadsRun(const Context& context, const HeadsOptions& options) : context_(context), o_(options) {
+  HeadsRun(const Context& context, const HeadsOptions& options)
+      : context_(context), o_(options), input_(head_texts(context, options)) {
     for (const std::string& name : o_.detectors) wanted_.push_back(heads::parse_detector(name));
     if (wanted_.empty()) {
       for (int d = 0; d < heads::kAttentionDetectors; ++d) wanted_.push_back(static_cast<Detector>(d));
@@ -45,15 +39,13 @@ class HeadsRun {
     }
     std::sort(wanted_.begin(), wanted_.end());
     wanted_.erase(std::unique(wanted_.begin(), wanted_.end()), wanted_.end());
-    score_ = {.measure = parse_measure(o_.measure), .exclude_bos = o_.exclude_bos, .exclude_current = o_.exclude_current};
-    make_texts();
   }
 
   Json run() {
     const auto begin = std::chrono::steady_clock::now();
     if (o_.patterns) from_patterns();
     else from_model();
-    Json result{{"model", context_.name}, {"text", text_json()}};
+    Json result{{"model", context_.name}, {"text", texts_json(input_, o_)}};
     result["measure"] = heads::measure_name(heads::measure_of(texts_[0], score_));
     result["heads"] = heads_json();
     result["labels"] = labels_json();
@@ -73,56 +65,6 @@ class HeadsRun {
   bool wants(Detector d) const { return std::find(wanted_.begin(), wanted_.end(), d) != wanted_.end(); }
   bool wants_attention() const { return heads::from_attention(wanted_.front()); }
   int64_t n_heads() const { return model().config().n_heads; }
-
-  // --- texts ---------------------------------------------------------------------------------------------------------------
-
-  void make_texts() {
-    if (o_.block && o_.repeat)
-      throw FieldError("repeat", "--block says that the text repeats, --repeat makes such a text; give one of them");
-    if (!o_.input) {
-      if (o_.patterns) throw FieldError("patterns", "patterns from elsewhere need the tokens they belong to; give --tokens");
-      const int64_t fits = (model().config().context - 1) / 2;
-      const int64_t block = o_.repeat.value_or(o_.block.value_or(std::min(kDefaultBlock, fits)));
-      texts_.push_back(heads::random_text(model(), {.block = block, .seed = o_.seed, .bos = o_.bos.value_or(false)}));
-      kind_ = "random tokens, said twice";
-      return;
-    }
-    kind_ = "given";
-    for (std::vector<int32_t>& ids : encode_input(context_, *o_.input)) {
-      ProbeText text{.ids = std::move(ids)};
-      if (o_.repeat) repeat(text, *o_.repeat);
-      else heads::find_block(text, o_.block);
-      texts_.push_back(std::move(text));
-    }
-    // One measure for all: where one does not repeat, none is taken as a block.
-    for (const ProbeText& t : texts_)
-      if (t.block == 0 && score_.measure != Measure::kStripe)
-        for (ProbeText& other : texts_) other.block = other.start = 0;
-  }
-
-  void repeat(ProbeText& text, int64_t n) const {
-    if (n > text.length()) throw FieldError("repeat", fmt::format("--repeat {}: the text has only {} tokens", n, text.length()));
-    if (2 * n > model().config().context)
-      throw FieldError("repeat", fmt::format("--repeat {}: {} tokens are more than the model's context of {}", n, 2 * n,
-                                             model().config().context));
-    text.ids.resize(static_cast<size_t>(n));
-    const std::vector<int32_t> once = text.ids;
-    text.ids.insert(text.ids.end(), once.begin(), once.end());
-    text.block = n;
-  }
-
-  Json text_json() const {
-    Json lengths = Json::array();
-    for (const ProbeText& t : texts_) lengths.push_back(t.length());
-    Json tokens = Json::array();
-    for (const int32_t id : texts_[0].ids) tokens.push_back(id);
-    return {{"kind", kind_},
-            {"lengths", lengths},
-            {"block", texts_[0].block ? Json(texts_[0].block) : Json()},
-            {"start", texts_[0].start},
-            {"seed", o_.input ? Json() : Json(o_.seed)},
-            {"tokens", tokens}};
-  }
 
   // --- scores --------------------------------------------------------------------------------------------------------------
 
@@ -258,8 +200,7 @@ class HeadsRun {
       set(Detector::kSInhibition, movers_->s_inhibition, movers_->s_inhibition_control, "the third of three different names");
   }
 
-  // --- what detectors leave behind
-  // ----------------------------------------------------------------------------------------------
+  // --- what detectors leave behind -----------------------------------------------------------------------------------------
 
   static std::string name(Detector d) { return std::string(heads::detector_info(d).name); }
 
@@ -376,66 +317,17 @@ class HeadsRun {
 
   const Context& context_;
   const HeadsOptions& o_;
+  const HeadTexts input_;
+  const heads::ScoreOptions& score_ = input_.score;
+  const std::vector<ProbeText>& texts_ = input_.texts;
   std::vector<Detector> wanted_;
-  heads::ScoreOptions score_;
-  std::vector<ProbeText> texts_;
-  std::string kind_;
   std::map<Detector, std::vector<double>> scores_, head_controls_;
   std::vector<double> entropy_, sink_share_;
   std::optional<heads::MoverScores> movers_;
   Json controls_ = Json::object(), prefix_ = Json::array(), warnings_ = Json::array(), icl_, loss_;
 };
 
-Tensor pattern_list(const Json& json) {
-  const auto refuse = [] {
-    throw FieldError("patterns", "\"patterns\" is a list of heads, each a list of rows of as many numbers as there are tokens");
-  };
-  if (!json.is_array() || json.empty() || !json[0].is_array() || json[0].empty()) refuse();
-  const int64_t h = std::ssize(json), t = std::ssize(json[0]);
-  std::vector<float> values;
-  for (const Json& head : json) {
-    if (!head.is_array() || std::ssize(head) != t) refuse();
-    for (const Json& row : head) {
-      if (!row.is_array() || std::ssize(row) != t) refuse();
-      for (const Json& x : row) {
-        if (!x.is_number()) refuse();
-        values.push_back(x.get<float>());
-      }
-    }
-  }
-  return Tensor::from(std::move(values), {h, t, t});
-}
-
 }  // namespace
-
-HeadsOptions heads_options(const Json& request) {
-  Fields f(request);
-  HeadsOptions o;
-  InputOptions input = f.input();
-  o.bos = input.bos;
-  if (input.prompt || !input.prompts.empty() || !input.tokens.empty()) o.input = std::move(input);
-  for (const std::string& list : f.texts("detectors"))
-    for (size_t begin = 0; begin <= list.size();) {
-      const size_t end = std::min(list.find(',', begin), list.size());
-      o.detectors.push_back(list.substr(begin, end - begin));
-      begin = end + 1;
-    }
-  o.measure = f.text("measure");
-  o.block = f.integer("block", 1, 1 << 20);
-  o.repeat = f.integer("repeat", 1, 1 << 20);
-  o.exclude_bos = f.boolean("exclude-bos").value_or(false);
-  o.exclude_current = f.boolean("exclude-current").value_or(false);
-  o.entropy = f.boolean("entropy").value_or(false);
-  if (const Json* p = f.find("patterns")) o.patterns = pattern_list(*p);
-  o.verify = f.boolean("verify").value_or(false);
-  o.top = f.integer("top", 1, 256).value_or(o.top);
-  o.draws = f.integer("draws", 1, 10000).value_or(o.draws);
-  o.tokens = f.integer("suppression-tokens", 1, 1 << 20).value_or(o.tokens);
-  o.prompts = f.integer("n", 1, 1000).value_or(o.prompts);
-  o.seed = static_cast<uint64_t>(f.integer("seed", 0, INT64_MAX).value_or(0));
-  f.finish();
-  return o;
-}
 
 Json heads(const Context& context, const HeadsOptions& options) { return HeadsRun(context, options).run(); }
 
