@@ -136,6 +136,28 @@ TEST(PlantedMovers, name_mover_negative_mover_and_s_inhibition_are_told_apart) {
   EXPECT_LT(s.name_mover_control[0], 0.01);
 }
 
+TEST(EditedRuns, scores_are_those_of_the_edited_run) {
+  const auto model = induction_model().load();
+  const ProbeText text = led_text(*model, 1);
+  Plan edits;
+  edits.edit(zero_edit({SiteKind::kZ, 0}, {.head = Range{0, 1}}));  // the head that the induction head reads
+  const auto plain = attention_scores(*model, {{text}}, {}), edited = attention_scores(*model, {{text}}, {.edits = &edits});
+  EXPECT_GT(column(plain, Detector::kInduction)[5], 0.99);
+  EXPECT_LT(column(edited, Detector::kInduction)[5], 0.1);
+  EXPECT_EQ(column(edited, Detector::kPrevious)[0], column(plain, Detector::kPrevious)[0]);
+  EXPECT_LT(prefix_matching(*model, {.block = 10, .edits = &edits})[5], 0.2);
+  const auto losses = token_losses(*model, text.ids, nullptr, &edits);
+  for (int64_t i = text.second(); i < text.length() - 1; ++i) EXPECT_GT(losses[i], 1);
+}
+
+TEST(EditedRuns, losses_see_edits_of_the_logits) {
+  const auto model = induction_model().load();
+  const ProbeText text = led_text(*model, 1);
+  Plan edits;
+  edits.edit(zero_edit({SiteKind::kLogits, -1}, {}));
+  for (const double loss : token_losses(*model, text.ids, nullptr, &edits)) EXPECT_NEAR(loss, std::log(24), 1e-6);
+}
+
 class PlantedVerify : public testing::Test {
  protected:
   PlantedVerify() : model_(induction_model().load()) {
@@ -161,6 +183,14 @@ TEST_F(PlantedVerify, ablating_the_induction_head_costs_all_and_random_heads_not
   EXPECT_EQ(both.joint.draws, 9);
   ASSERT_EQ(both.single.size(), 2u);
   EXPECT_EQ(both.single[0].draws, 6);
+}
+
+TEST_F(PlantedVerify, what_an_edit_has_removed_cannot_be_ablated) {
+  Plan edits;
+  edits.edit(zero_edit({SiteKind::kZ, 1}, {.head = Range{1, 2}}));
+  const VerifyResult r = verify(*model_, task_, {{1, 1}}, {.edits = &edits});
+  EXPECT_GT(r.base, 2);
+  EXPECT_NEAR(r.joint.effect, 0, 1e-6);
 }
 
 TEST_F(PlantedVerify, equals_the_ablation_written_out) {

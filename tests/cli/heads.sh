@@ -37,6 +37,10 @@ verdict the_svg_is_xml python3 -c "import sys, xml.dom.minidom; xml.dom.minidom.
 COLUMNS=60 microtome heads "$tiny" --repeat 8
 verdict the_table_fits_the_terminal python3 -c 'import sys; sys.exit(max(len(line.rstrip("\n")) for line in open(sys.argv[1], encoding="utf-8")) > 60)' "$work/out"
 
+microtome heads "$tiny" --repeat 8 --detectors previous --edit 'blocks.1.attn.hook_pattern,head=0=zero' --json
+verdict edits_change_the_scores json_holds \
+  'all((h["scores"]["previous"] == 0) == (h["layer"] == 1 and h["head"] == 0) for h in r["heads"])'
+
 microtome heads "$tiny" --detectors inductoin
 verdict an_unknown_detector_is_refused fails_with 2 'there is no detector'
 microtome heads "$tiny" --tokens 1,2,3,4 --block 2

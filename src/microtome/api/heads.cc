@@ -13,7 +13,6 @@
 #include "microtome/circuits/heads/in_context.h"
 #include "microtome/circuits/heads/movers.h"
 #include "microtome/circuits/heads/token_maps.h"
-#include "microtome/circuits/tasks/score.h"
 #include "microtome/circuits/tasks/task.h"
 
 namespace microtome::api {
@@ -26,12 +25,14 @@ using heads::ProbeText;
 
 constexpr int kRandomCopying = 100;
 constexpr double kCopyScoreForLabel = 0.5;
+constexpr double kLeastAccuracy = 0.75;  // half the way from chance to 1
 
 // One command's work, step by step; each detector leaves scores and controls behind.
 class HeadsRun {
  public:
   HeadsRun(const Context& context, const HeadsOptions& options)
       : context_(context), o_(options), input_(head_texts(context, options)) {
+    score_.edits = &input_.edits;
     for (const std::string& name : o_.detectors) wanted_.push_back(heads::parse_detector(name));
     if (wanted_.empty()) {
       for (int d = 0; d < heads::kAttentionDetectors; ++d) wanted_.push_back(static_cast<Detector>(d));
@@ -143,7 +144,7 @@ class HeadsRun {
 
   void losses() {
     std::vector<std::vector<double>> all;
-    for (const ProbeText& t : texts_) all.push_back(heads::token_losses(model(), t.ids, context_.progress));
+    for (const ProbeText& t : texts_) all.push_back(heads::token_losses(model(), t.ids, context_.progress, &input_.edits));
     if (const auto icl = heads::icl_score(all)) icl_ = *icl;
     if (texts_[0].block == 0) return;
     double first = 0, second = 0, n_first = 0, n_second = 0;
@@ -159,8 +160,8 @@ class HeadsRun {
   }
 
   void olsson() {
-    const auto matching = heads::prefix_matching(model(), {.seed = o_.seed}, context_.progress);
-    const auto copying = heads::attended_copying(model(), {.seed = o_.seed}, context_.progress);
+    const auto matching = heads::prefix_matching(model(), {.seed = o_.seed, .edits = &input_.edits}, context_.progress);
+    const auto copying = heads::attended_copying(model(), {.seed = o_.seed, .edits = &input_.edits}, context_.progress);
     for (size_t i = 0; i < matching.size(); ++i)
       prefix_.push_back({{"layer", i / n_heads()}, {"head", i % n_heads()}, {"score", matching[i]}, {"copying", copying[i]}});
     std::stable_sort(prefix_.begin(), prefix_.end(),
@@ -183,15 +184,12 @@ class HeadsRun {
   void movers() {
     const Task& task = find_task("ioi");
     const auto prompts = task.make({model().config(), model().tokenizer(), o_.bos}, o_.prompts, o_.seed);
-    std::vector<Example> examples;
-    for (const TaskExample& e : prompts) examples.push_back(e.example);
-    const TaskScore right = score_examples(model(), examples, Metric(task.metric), context_.progress, false);
-    if (!right.ok)
+    const bool copies = wants(Detector::kNameMover) || wants(Detector::kNegativeMover);
+    movers_ = heads::mover_scores(model(), prompts, copies, context_.progress, &input_.edits);
+    if (movers_->accuracy < kLeastAccuracy)
       warnings_.push_back(
           fmt::format("the model is right on {:.0f} % of the ioi prompts only: what its heads do there explains little",
-                      100 * right.accuracy));
-    const bool copies = wants(Detector::kNameMover) || wants(Detector::kNegativeMover);
-    movers_ = heads::mover_scores(model(), prompts, copies, context_.progress);
+                      100 * movers_->accuracy));
     if (wants(Detector::kNameMover))
       set(Detector::kNameMover, movers_->name_mover, movers_->name_mover_control, "S1 in place of IO");
     if (wants(Detector::kNegativeMover))
@@ -304,7 +302,8 @@ class HeadsRun {
   }
 
   VerifyRequest verify_requests() const {
-    VerifyRequest request{.texts = texts_, .prompts = o_.prompts, .draws = o_.draws, .seed = o_.seed, .bos = o_.bos};
+    VerifyRequest request{
+        .texts = texts_, .prompts = o_.prompts, .draws = o_.draws, .seed = o_.seed, .bos = o_.bos, .edits = &input_.edits};
     for (const auto& [d, values] : scores_) {
       std::vector<algebra::HeadId> top;
       for (const size_t i : ranked(values))
@@ -318,7 +317,7 @@ class HeadsRun {
   const Context& context_;
   const HeadsOptions& o_;
   const HeadTexts input_;
-  const heads::ScoreOptions& score_ = input_.score;
+  heads::ScoreOptions score_ = input_.score;
   const std::vector<ProbeText>& texts_ = input_.texts;
   std::vector<Detector> wanted_;
   std::map<Detector, std::vector<double>> scores_, head_controls_;

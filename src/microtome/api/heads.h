@@ -23,6 +23,7 @@ struct HeadsOptions {
   std::optional<bool> bos;         // of a random text
   bool entropy = false;            // also each head's mean entropy
   std::optional<Tensor> patterns;  // [H, T, T] from elsewhere, with the input's tokens: no model runs
+  std::vector<EditOptions> edits;  // of every pass; what is read from weights alone knows none
   bool verify = false;
   int64_t top = 5;       // heads ablated at most, of each detector
   int64_t draws = 20;    // of random heads

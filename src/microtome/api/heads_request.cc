@@ -39,6 +39,7 @@ HeadsOptions heads_options(const Json& request) {
       o.detectors.push_back(list.substr(begin, end - begin));
       begin = end + 1;
     }
+  o.edits = f.edits();
   o.measure = f.text("measure");
   o.block = f.integer("block", 1, 1 << 20);
   o.repeat = f.integer("repeat", 1, 1 << 20);

@@ -28,9 +28,22 @@ void repeat(ProbeText& text, int64_t n, int64_t context) {
   text.block = n;
 }
 
-}  // namespace
+void bind_edits(const Context& context, const HeadsOptions& o, HeadTexts& out) {
+  if (o.edits.empty()) return;
+  if (o.patterns) throw FieldError("edits", "patterns from elsewhere cannot be edited: nothing runs");
+  int64_t longest = 0;
+  for (const ProbeText& t : out.texts) longest = std::max(longest, t.length());
+  add_edits(context, o.edits, o.input.value_or(InputOptions{.bos = o.bos}), out.edits, longest);
+  if (!o.verify) return;
+  for (const Edit& e : out.edits.edits())
+    if (e.op == EditOp::kMean)
+      throw FieldError("edits",
+                       fmt::format("{}: --verify cannot be combined with an edit to the mean; give set or zero, or leave "
+                                   "--verify out",
+                                   site_name(e.site)));
+}
 
-HeadTexts head_texts(const Context& context, const HeadsOptions& o) {
+HeadTexts texts_of(const Context& context, const HeadsOptions& o) {
   HeadTexts out;
   out.score = {.measure = parse_measure(o.measure), .exclude_bos = o.exclude_bos, .exclude_current = o.exclude_current};
   if (o.block && o.repeat)
@@ -54,6 +67,14 @@ HeadTexts head_texts(const Context& context, const HeadsOptions& o) {
   for (const ProbeText& t : out.texts)
     if (t.block == 0 && out.score.measure != Measure::kStripe)
       for (ProbeText& other : out.texts) other.block = other.start = 0;
+  return out;
+}
+
+}  // namespace
+
+HeadTexts head_texts(const Context& context, const HeadsOptions& o) {
+  HeadTexts out = texts_of(context, o);
+  bind_edits(context, o, out);
   return out;
 }
 

@@ -11,9 +11,11 @@ struct HeadTexts {
   std::vector<heads::ProbeText> texts;
   std::string kind;
   heads::ScoreOptions score;
+  Plan edits;  // of every pass
 };
 
-// Throws InvalidArgument: a measure that there is not, options that contradict each other, text that is no such block.
+// Throws InvalidArgument: a measure that there is not, options that contradict each other, edits that do not fit, text that is no
+// such block.
 HeadTexts head_texts(const Context& context, const HeadsOptions& options);
 
 // {kind, lengths[], block, start, seed, tokens[]}; the tokens of the first text.

@@ -62,8 +62,8 @@ Json verify_heads(const Context& context, const VerifyRequest& request) {
   for (const auto& [d, candidates] : request.candidates) {
     try {
       const heads::VerifyTask task = task_for(context, d, request);
-      const auto r =
-          heads::verify(*context.model, task, candidates, {.draws = request.draws, .seed = request.seed}, context.progress);
+      const auto r = heads::verify(*context.model, task, candidates,
+                                   {.draws = request.draws, .seed = request.seed, .edits = request.edits}, context.progress);
       out.push_back(row_of(r.joint, d, task, r.base));
       for (const heads::Effect& e : r.single) out.push_back(row_of(e, d, task, r.base));
     } catch (const Error& e) {

@@ -14,6 +14,7 @@ struct VerifyRequest {
   int64_t prompts = 16, draws = 20;
   uint64_t seed = 0;
   std::optional<bool> bos;
+  const Plan* edits = nullptr;  // of every run
 };
 
 // verified[{layer, head, heads[], detector, task, metric, ablation, base, draws, effect, control_mean, control_sd}]: for each

@@ -62,6 +62,7 @@ class HeadsCommand : public Command {
     options.flag("--verify", "mean-ablate each detector's top heads on its own task, beside random heads", options_.verify);
     options.integer("--top", "N", "heads ablated at most (default 5)", options_.top, 1, 256);
     options.integer("--draws", "N", "draws of as many random heads of the same layers (default 20)", options_.draws, 1, 10000);
+    edits_.declare(options);
     options.group("Pictures");
     options.text("--svg", "F", "write the heat maps as an SVG image", svg_, OptionSet::Value::kFile);
     output_.declare(options);
@@ -76,6 +77,7 @@ class HeadsCommand : public Command {
     for (const auto* file : {&output_.out, &svg_}) check_writable(*file);
     if (input_.given()) options_.input = input_.read();
     options_.bos = input_.bos();
+    options_.edits = edits_.read();
     if (block_ > 0) options_.block = block_;
     if (repeat_ > 0) options_.repeat = repeat_;
     if (detectors_) options_.detectors = split(*detectors_);
@@ -99,6 +101,7 @@ class HeadsCommand : public Command {
  private:
   ModelArguments model_;
   InputArguments input_;
+  EditArguments edits_;
   OutputArguments output_;
   api::HeadsOptions options_;
   int64_t block_ = 0, repeat_ = 0;

@@ -24,8 +24,8 @@ std::vector<std::vector<int32_t>> earlier_occurrences(const std::vector<int32_t>
 
 // mass [rows, H, width] of every layer -> fn(layer, mass).
 void run_fused(const Model& model, const ProbeText& text, std::shared_ptr<const KeyLists> lists, const Progress* progress,
-               const MassSink& sink) {
-  Plan plan;
+               const Plan* edits, const MassSink& sink) {
+  Plan plan = edited_plan(edits);
   plan.logit_rows = LogitRows::kNone;
   plan.attention_mass(std::move(lists), sink);
   Batch batch;
@@ -141,7 +141,7 @@ AttentionScores attention_scores(const Model& model, std::span<const ProbeText> 
   for (const ProbeText& text : texts) {
     auto lists = std::make_shared<KeyLists>(mass_lists(text, o), entropy);
     append_lists(text, o, *lists, lenient);
-    run_fused(model, text, lists, progress, [&](int layer, std::span<const double> mass) {
+    run_fused(model, text, lists, progress, o.edits, [&](int layer, std::span<const double> mass) {
       const auto scores = scores_of_mass(text, o, *lists, mass, heads);
       for (int64_t h = 0; h < heads; ++h) {
         const size_t at = static_cast<size_t>(layer * heads + h);
@@ -187,7 +187,8 @@ AttentionRow uniform_scores(const ProbeText& text, const ScoreOptions& o, bool l
   return scores_of_mass(text, o, lists, mass, 1)[0];
 }
 
-std::vector<double> mean_mass(const Model& model, std::span<const ProbeText> texts, const KeysOf& keys, Progress* progress) {
+std::vector<double> mean_mass(const Model& model, std::span<const ProbeText> texts, const KeysOf& keys, Progress* progress,
+                              const Plan* edits) {
   const int64_t heads = model.config().n_heads;
   std::vector<double> total(static_cast<size_t>(model.config().n_layers * heads));
   int64_t queries = 0;
@@ -199,7 +200,7 @@ std::vector<double> mean_mass(const Model& model, std::span<const ProbeText> tex
       if (!lists->keys(i, 0).empty()) counted.push_back(i);
     }
     queries += std::ssize(counted);
-    run_fused(model, text, lists, progress, [&](int layer, std::span<const double> mass) {
+    run_fused(model, text, lists, progress, edits, [&](int layer, std::span<const double> mass) {
       for (int64_t h = 0; h < heads; ++h)
         for (const int64_t i : counted) total[layer * heads + h] += mass[i * heads + h];
     });

@@ -29,6 +29,7 @@ enum class Measure : uint8_t { kMul, kAbs, kStripe };
 struct ScoreOptions {
   std::optional<Measure> measure;  // absent: stripe on text that is a block repeated, else mul
   bool exclude_bos = false, exclude_current = false;
+  const Plan* edits = nullptr;  // of the passes
 };
 
 // One head's scores by detector; only the attention detectors'.
@@ -72,6 +73,6 @@ std::string_view measure_name(Measure measure);
 // `keys(text, query)`: the keys of one query.
 using KeysOf = std::function<std::vector<int32_t>(const ProbeText& text, int64_t query)>;
 std::vector<double> mean_mass(const Model& model, std::span<const ProbeText> texts, const KeysOf& keys,
-                              Progress* progress = nullptr);
+                              Progress* progress = nullptr, const Plan* edits = nullptr);
 
 }  // namespace microtome::heads

@@ -66,18 +66,24 @@ Raises raises_of(const algebra::HeadWeights& h, const float* z, int64_t stride, 
 
 }  // namespace
 
-std::vector<double> token_losses(const Model& model, const std::vector<int32_t>& ids, const Progress* progress) {
-  Plan plan;
-  plan.logit_rows = LogitRows::kNone;
+std::vector<double> token_losses(const Model& model, const std::vector<int32_t>& ids, const Progress* progress,
+                                 const Plan* edits) {
+  Plan plan = edited_plan(edits);
+  // Edits after the last block are seen by the pass's own logits alone.
+  const bool whole =
+      std::any_of(plan.edits().begin(), plan.edits().end(), [](const Edit& e) { return !site_in_block(e.site.kind); });
+  plan.logit_rows = whole ? LogitRows::kAll : LogitRows::kNone;
   Batch batch;
   batch.add_sequence(ids);
-  const Tensor stream = forward(model, {.batch = batch, .plan = &plan, .progress = progress}).residual.data;
+  const Forward run = forward(model, {.batch = batch, .plan = &plan, .progress = progress});
+  const Tensor stream = run.residual.data;
   std::vector<double> out;
   const auto n = static_cast<int64_t>(ids.size()) - 1;
   for (int64_t begin = 0; begin < n; begin += kLogitRows) {
     const int64_t end = std::min(n, begin + kLogitRows);
     const std::vector<int32_t> targets(ids.begin() + begin + 1, ids.begin() + end + 1);
-    const std::vector<double> part = row_losses(model, unembed(model, stream.slice(begin, end)), targets);
+    const std::vector<double> part =
+        row_losses(model, whole ? run.logits.data.slice(begin, end) : unembed(model, stream.slice(begin, end)), targets);
     out.insert(out.end(), part.begin(), part.end());
   }
   return out;
@@ -124,7 +130,7 @@ std::vector<double> prefix_matching(const Model& model, const OlssonOptions& o, 
         if (text.ids[j] == text.ids[query]) keys.push_back(static_cast<int32_t>(j + 1));
     return keys;
   };
-  auto out = mean_mass(model, texts, followers, progress);
+  auto out = mean_mass(model, texts, followers, progress, o.edits);
   if (progress) progress->end();
   return out;
 }
@@ -149,7 +155,7 @@ std::vector<double> attended_copying(const Model& model, const OlssonOptions& o,
     for (int64_t i = 0; i < t * d; ++i) columns[i] -= static_cast<float>(mean[i % d]);
     Tensor z;
     std::vector<Tensor> pattern(model.config().n_layers);
-    Plan plan;
+    Plan plan = edited_plan(o.edits);
     plan.logit_rows = LogitRows::kNone;
     for (int l = 0; l < model.config().n_layers; ++l) {
       plan.read({SiteKind::kPattern, l}, [&, l](const SiteValue& v) { pattern[l] = v.data.clone(); });

@@ -1,8 +1,8 @@
 // In-context learning after Olsson et al. (2022): losses by position, prefix matching, copying of attended tokens.
 //
 //   std::vector<double> losses = token_losses(model, ids);               // of predicting ids[1], ids[2], ...
-//   const double icl = icl_score({losses});                              // mean loss late - mean loss early; more negative =
-//   better prefix_matching(model, {.seed = 0});                                 // [heads]
+//   const double icl = icl_score({losses});                              // mean loss late - mean loss early; negative is better
+//   prefix_matching(model, {.seed = 0});                                 // [heads]
 //
 // One call at a time.
 #pragma once
@@ -15,7 +15,8 @@
 namespace microtome::heads {
 
 // losses[i] = -ln p(ids[i + 1]), nats, double. Logits are made in pieces: long texts take no [T, V].
-std::vector<double> token_losses(const Model& model, const std::vector<int32_t>& ids, const Progress* progress = nullptr);
+std::vector<double> token_losses(const Model& model, const std::vector<int32_t>& ids, const Progress* progress = nullptr,
+                                 const Plan* edits = nullptr);
 
 // Mean over texts of loss(token 500) - loss(token 50), of contexts of 512; shorter texts scale both indices. Each loss is the
 // mean over T / 64 positions either side, so that few texts say something too. Nothing for texts of fewer than 16 tokens.
@@ -24,6 +25,7 @@ std::optional<double> icl_score(const std::vector<std::vector<double>>& losses);
 struct OlssonOptions {
   int64_t block = 25, times = 4, texts = 10;
   uint64_t seed = 0;
+  const Plan* edits = nullptr;  // of the passes
 };
 
 // Mean attention from each token to the tokens that followed its earlier occurrences: `texts` texts of a beginning-of-text token

@@ -6,6 +6,7 @@
 #include "microtome/base/error.h"
 #include "microtome/base/threads.h"
 #include "microtome/circuits/algebra/head_weights.h"
+#include "microtome/circuits/heads/probe.h"
 #include "microtome/circuits/heads/token_maps.h"
 #include "microtome/kernels/gemm.h"
 
@@ -20,6 +21,7 @@ struct PromptRun {
   std::vector<double> attention;  // [heads, kTargets] at END
   std::vector<double> dla;        // [heads] toward IO - S
   std::vector<float> names;       // [2, D]: the stream after block 0 at IO and S1
+  bool right = false;
 };
 
 std::shared_ptr<KeyLists> lists_at(int64_t rows, int64_t query, const std::vector<int32_t>& keys) {
@@ -44,16 +46,16 @@ double direct_effect(const algebra::HeadWeights& h, const float* z, const std::v
   return total / sigma;
 }
 
-PromptRun run_prompt(const Model& model, const std::vector<algebra::HeadWeights>& heads, const Example& e) {
+PromptRun run_prompt(const Model& model, const std::vector<algebra::HeadWeights>& heads, const Example& e, const Plan* edits) {
   const Config& c = model.config();
   const int64_t end = e.positions.at("END"), io = e.positions.at("IO"), s1 = e.positions.at("S1"), s2 = e.positions.at("S2");
   PromptRun out;
   out.attention.resize(heads.size() * kTargets);
   std::vector<float> z(heads.size() * c.d_head);
   double sigma = 1;
-  Plan plan;
-  plan.logit_rows = LogitRows::kLast;
-  plan.logit_columns = {e.answers.at(0)};
+  Plan plan = edited_plan(edits);
+  plan.logit_rows = LogitRows::kChosen;
+  plan.chosen_rows = {static_cast<int32_t>(end)};
   plan.attention_mass(lists_at(e.length(), end, {static_cast<int32_t>(io), static_cast<int32_t>(s1), static_cast<int32_t>(s2)}),
                       [&](int layer, std::span<const double> mass) {
                         std::copy_n(mass.data() + end * c.n_heads * kTargets, c.n_heads * kTargets,
@@ -71,7 +73,8 @@ PromptRun run_prompt(const Model& model, const std::vector<algebra::HeadWeights>
     plan.read({SiteKind::kLnFinalScale, -1}, [&](const SiteValue& v) { sigma = v.data.f32()[end]; });
   Batch batch;
   batch.add_sequence(e.clean);
-  forward(model, {.batch = batch, .plan = &plan});
+  const Tensor logits = forward(model, {.batch = batch, .plan = &plan}).logits.data;
+  out.right = logits.f32()[e.answers.at(0)] > logits.f32()[e.wrong.at(0)];
 
   std::vector<float> direction = unembed_rows(model, {e.answers.at(0), e.wrong.at(0)});
   for (int64_t j = 0; j < c.d_model; ++j) direction[j] -= direction[c.d_model + j];
@@ -126,7 +129,7 @@ void add_copy_scores(const Model& model, const std::vector<algebra::HeadWeights>
   if (progress) progress->end();
 }
 
-void add_unrelated(const Model& model, const std::vector<TaskExample>& prompts, MoverScores& out) {
+void add_unrelated(const Model& model, const std::vector<TaskExample>& prompts, MoverScores& out, const Plan* edits) {
   const int64_t heads = model.config().n_heads;
   out.s_inhibition_control.assign(out.dla.size(), 0);
   for (const TaskExample& t : prompts) {
@@ -135,7 +138,7 @@ void add_unrelated(const Model& model, const std::vector<TaskExample>& prompts, 
       return;
     }
     const int64_t end = t.example.positions.at("END");
-    Plan plan;
+    Plan plan = edited_plan(edits);
     plan.logit_rows = LogitRows::kNone;
     plan.attention_mass(
         lists_at(t.example.length(), end, {t.example.positions.at("S2")}), [&](int layer, std::span<const double> mass) {
@@ -150,7 +153,8 @@ void add_unrelated(const Model& model, const std::vector<TaskExample>& prompts, 
 
 }  // namespace
 
-MoverScores mover_scores(const Model& model, const std::vector<TaskExample>& prompts, bool copy_scores, Progress* progress) {
+MoverScores mover_scores(const Model& model, const std::vector<TaskExample>& prompts, bool copy_scores, Progress* progress,
+                         const Plan* edits) {
   const auto heads = algebra::read_heads(model);
   MoverScores out;
   for (std::vector<double>* all : {&out.name_mover, &out.negative_mover, &out.s_inhibition, &out.dla, &out.attends_io,
@@ -161,7 +165,8 @@ MoverScores mover_scores(const Model& model, const std::vector<TaskExample>& pro
   const double share = 1.0 / static_cast<double>(prompts.size());
   if (progress) progress->begin("ioi prompts", static_cast<double>(prompts.size()));
   for (const TaskExample& t : prompts) {
-    const PromptRun run = run_prompt(model, heads, t.example);
+    const PromptRun run = run_prompt(model, heads, t.example, edits);
+    out.accuracy += run.right ? share : 0;
     for (size_t i = 0; i < heads.size(); ++i) {
       const double* a = run.attention.data() + i * kTargets;
       out.dla[i] += share * run.dla[i];
@@ -175,7 +180,7 @@ MoverScores mover_scores(const Model& model, const std::vector<TaskExample>& pro
     if (progress) progress->step();
   }
   if (progress) progress->end();
-  add_unrelated(model, prompts, out);
+  add_unrelated(model, prompts, out, edits);
   if (copy_scores) add_copy_scores(model, heads, std::move(names), name_tokens, out, progress);
   return out;
 }

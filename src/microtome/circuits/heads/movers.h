@@ -19,6 +19,7 @@ namespace microtome::heads {
 
 struct MoverScores {
   std::vector<double> name_mover, negative_mover, s_inhibition;  // [heads]
+  double accuracy = 0;                                           // share of the prompts on which IO is likelier than S
   std::vector<double> dla, attends_io, copy_score, copy_score_negative;
   // Controls: the first two with S1 in IO's place; attention at END to the third name of a text of three different ones.
   std::vector<double> name_mover_control, negative_mover_control, s_inhibition_control;
@@ -26,6 +27,6 @@ struct MoverScores {
 
 // `prompts` must have the roles IO, S1, S2, END (and `control` for the control of s_inhibition, else that is empty).
 MoverScores mover_scores(const Model& model, const std::vector<TaskExample>& prompts, bool copy_scores,
-                         Progress* progress = nullptr);
+                         Progress* progress = nullptr, const Plan* edits = nullptr);
 
 }  // namespace microtome::heads

@@ -22,6 +22,13 @@ int64_t first_break(const std::vector<int32_t>& ids, int64_t start, int64_t n) {
 
 }  // namespace
 
+Plan edited_plan(const Plan* edits) {
+  Plan plan;
+  if (edits)
+    for (const Edit& e : edits->edits()) plan.edit(e);
+  return plan;
+}
+
 ProbeText random_text(const Model& model, const RandomText& o) {
   const Config& c = model.config();
   const Tokenizer* tokenizer = model.tokenizer();

@@ -39,6 +39,9 @@ struct RandomText {
   double trim = 0;                      // share of the vocabulary left out at either end of the ids (the commonest, the rarest)
 };
 
+// A plan with the edits of another (null: none): what every pass of a run under edits begins with.
+Plan edited_plan(const Plan* edits);
+
 // Uniformly random ordinary tokens (no special ones). Throws InvalidArgument if the model's context is too short, Unsupported if
 // the vocabulary has next to no ordinary token.
 ProbeText random_text(const Model& model, const RandomText& options);

@@ -7,6 +7,7 @@
 
 #include "microtome/base/error.h"
 #include "microtome/base/rng.h"
+#include "microtome/circuits/heads/probe.h"
 
 namespace microtome::heads {
 namespace {
@@ -14,13 +15,13 @@ namespace {
 constexpr int kTries = 50;  // for each draw, until one is found that is new
 
 // Mean of z over all positions of all prompts, [L * H, K].
-std::vector<Tensor> mean_z(const Model& model, const std::vector<Example>& examples) {
+std::vector<Tensor> mean_z(const Model& model, const std::vector<Example>& examples, const Plan* edits) {
   const Config& c = model.config();
   std::vector<double> sum(static_cast<size_t>(c.n_layers * c.n_heads * c.d_head));
   double positions = 0;
   for (const Example& e : examples) {
     positions += static_cast<double>(e.length());
-    Plan plan;
+    Plan plan = edited_plan(edits);
     plan.logit_rows = LogitRows::kNone;
     for (int l = 0; l < c.n_layers; ++l)
       plan.read({SiteKind::kZ, l}, [&, l](const SiteValue& v) {
@@ -105,17 +106,18 @@ std::vector<double> ablated(const Model& model, const VerifyTask& task, const st
   std::vector<SweepHost> hosts;
   for (const Example& e : task.examples)
     hosts.push_back({.tokens = e.clean, .positions = task.metric.positions(e), .columns = task.metric.columns(e)});
-  Sweep sweep(model, hosts, {.memory_gb = o.memory_gb, .progress = progress});
+  Sweep sweep(model, hosts,
+              {.edits = o.edits ? o.edits->edits() : std::vector<Edit>(), .memory_gb = o.memory_gb, .progress = progress});
   const double share = 1.0 / static_cast<double>(hosts.size());
   base = 0;
   for (size_t i = 0; i < hosts.size(); ++i)
     base += share * task.metric.value(task.examples[i], sweep.host_logits(static_cast<int>(i)));
 
-  const std::vector<Tensor> means = mean_z(model, task.examples);
+  const std::vector<Tensor> means = mean_z(model, task.examples, o.edits);
   std::vector<Intervention> list;
   for (const std::vector<HeadId>& heads : sets)
     for (size_t i = 0; i < hosts.size(); ++i) {
-      Intervention one{.host = static_cast<int>(i)};
+      Intervention one{.host = static_cast<int>(i), .edits = {}};
       for (const HeadId& h : heads)
         one.edits.push_back(set_edit({SiteKind::kZ, h.layer}, {.head = Range{h.head, h.head + 1}},
                                      means[h.layer * model.config().n_heads + h.head]));

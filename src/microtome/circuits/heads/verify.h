@@ -31,6 +31,7 @@ struct VerifyOptions {
   int64_t draws = 20;
   uint64_t seed = 0;
   double memory_gb = 1;
+  const Plan* edits = nullptr;  // of every run, the unablated one too; EditOp::kMean is refused
 };
 
 // Change of the metric's mean over the examples: ablated - as it is.
