@@ -114,6 +114,7 @@ TEST(Tokenizer, begins_the_text_as_configured_or_as_asked) {
 
 TEST(Tokenizer, reads_names_and_the_template_from_the_configuration) {
   const Tokenizer t = Tokenizer::from_huggingface(golden_file("starcoder.tokenizer.json"), R"({
+      "model_max_length": 1000000000000000019884624838656,
       "bos_token": {"content": "<|im_start|>"}, "eos_token": "<|im_end|>", "pad_token": null,
       "chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "yes"}]})");
   EXPECT_EQ(t.bos(), t.find("<|im_start|>"));

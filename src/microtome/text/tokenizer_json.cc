@@ -1,7 +1,10 @@
 // tokenizer.json as the `tokenizers` library writes it (its own files are the only specification).
 #include <simdjson.h>
 
+#include <nlohmann/json.hpp>
+
 #include "microtome/base/error.h"
+#include "microtome/base/json.h"
 #include "microtome/text/byte_alphabet.h"
 #include "microtome/text/tokenizer_impl.h"
 
@@ -274,23 +277,27 @@ void read_model(const Node& root, TokenizerBuilder& builder) {
 
 // ---- tokenizer_config.json ----
 
+// The other parser: common files hold model_max_length 10^30, which simdjson refuses.
+std::string config_text(const Json& object, const char* key) {
+  const auto at = object.find(key);
+  if (at == object.end() || at->is_null()) return {};
+  if (!at->is_string()) throw Error(ErrorKind::kCorrupt, "tokenizer_config.json: \"{}\" is not a text", key);
+  return at->get<std::string>();
+}
+
 // A token is written as its text or as an object with its `content`.
-std::optional<int> config_token(const Node& config, std::string_view key, const Tokenizer::Impl& impl) {
-  const auto element = config.find(key);
-  if (!element) return std::nullopt;
-  if (element->is_object()) return id_of(impl, Node::from(*element, std::string(key)).text("content"));
-  return id_of(impl, config.text(key));
+std::optional<int> config_token(const Json& config, const char* key, const Tokenizer::Impl& impl) {
+  const auto at = config.find(key);
+  if (at == config.end() || at->is_null()) return std::nullopt;
+  return id_of(impl, at->is_object() ? config_text(*at, "content") : config_text(config, key));
 }
 
 // One template, or a list of named ones, of which the one called "default" counts.
-std::string config_template(const Node& config) {
-  const auto element = config.find("chat_template");
-  if (!element) return {};
-  if (!element->is_array()) return std::string(config.text("chat_template"));
-  for (const Element child : config.list("chat_template")) {
-    const Node node = Node::from(child, "chat_template");
-    if (node.text("name") == "default") return std::string(node.text("template"));
-  }
+std::string config_template(const Json& config) {
+  const auto at = config.find("chat_template");
+  if (at == config.end() || !at->is_array()) return config_text(config, "chat_template");
+  for (const Json& child : *at)
+    if (child.is_object() && config_text(child, "name") == "default") return config_text(child, "template");
   return {};
 }
 
@@ -301,8 +308,8 @@ void read_config(std::string_view text, Tokenizer::Impl& impl) {
     impl.eos = id_of(impl, "<|endoftext|>");
     return;
   }
-  simdjson::dom::parser parser;
-  const Node config = Node::from(parse(parser, text, "tokenizer_config.json"), "tokenizer_config.json");
+  const Json config = parse_json(text, "tokenizer_config.json");
+  if (!config.is_object()) throw Error(ErrorKind::kCorrupt, "tokenizer_config.json: not an object");
   impl.bos = config_token(config, "bos_token", impl);
   impl.eos = config_token(config, "eos_token", impl);
   impl.pad = config_token(config, "pad_token", impl);
