@@ -11,6 +11,7 @@
 #include "microtome/circuits/heads/attention_scores.h"
 #include "microtome/circuits/heads/in_context.h"
 #include "microtome/circuits/heads/movers.h"
+#include "microtome/circuits/heads/suppression.h"
 #include "microtome/circuits/heads/token_maps.h"
 #include "microtome/circuits/heads/verify.h"
 #include "planted_models.h"
@@ -156,6 +157,35 @@ TEST(EditedRuns, losses_see_edits_of_the_logits) {
   Plan edits;
   edits.edit(zero_edit({SiteKind::kLogits, -1}, {}));
   for (const double loss : token_losses(*model, text.ids, nullptr, &edits)) EXPECT_NEAR(loss, std::log(24), 1e-6);
+}
+
+// 0.0 predicts the token before; 1.1 attends to what is predicted (or to the token itself) and writes it times `sign`.
+std::shared_ptr<const Model> suppressing_model(bool predicted, float sign) {
+  PlantedModel m(PlantedShape{});
+  m.wire_ends(4).wire_previous(0, 0);
+  for (int t = 0; t < 24; ++t) {
+    m.at(0, 'O', 0, t, m.previous(t)) = 0;
+    m.at(0, 'O', 0, t, m.output(t)) = 1;
+    m.at(1, 'Q', 1, predicted ? m.output(t) : m.token(t), t) = 50;
+    m.at(1, 'K', 1, m.token(t), t) = 1;
+  }
+  m.at(0, 'V', 0, m.token(0), 0) = 0;  // the token that begins the text predicts nothing
+  return m.wire_copy(1, 1, sign).load();
+}
+
+TEST(PlantedSuppression, only_lowering_what_was_predicted_is_explained) {
+  const auto explained = [](bool predicted, float sign) {
+    const auto model = suppressing_model(predicted, sign);
+    ProbeText a = led_text(*model, 1), b = led_text(*model, 2);
+    for (ProbeText* t : {&a, &b}) t->ids.resize(20);  // nothing repeats
+    const auto r = suppression_explained(*model, {{a, b}}, {{{1, 1}, {0, 1}}}, {});
+    EXPECT_GT(r[0].kl_mean, 0.005);
+    EXPECT_FALSE(r[1].explained);  // 0.1 writes nothing
+    return *r[0].explained;
+  };
+  EXPECT_GT(explained(true, -0.9f), 0.9);
+  EXPECT_LT(explained(true, 0.9f), 0.1);    // moves what is predicted
+  EXPECT_LT(explained(false, -0.9f), 0.5);  // lowers the token itself, which nobody predicted
 }
 
 class PlantedVerify : public testing::Test {

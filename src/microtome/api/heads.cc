@@ -12,6 +12,7 @@
 #include "microtome/circuits/algebra/vocabulary.h"
 #include "microtome/circuits/heads/in_context.h"
 #include "microtome/circuits/heads/movers.h"
+#include "microtome/circuits/heads/suppression.h"
 #include "microtome/circuits/heads/token_maps.h"
 #include "microtome/circuits/tasks/task.h"
 
@@ -105,6 +106,10 @@ class HeadsRun {
       set(Detector::kCopySuppression, s.scores, {}, "");
       add_control(Detector::kCopySuppression, s.control, "heads with random weights");
       controls_["copy_suppression"]["tokens"] = s.tokens;
+      std::vector<algebra::HeadId> top;
+      for (const size_t i : ranked(s.scores))
+        if (std::ssize(top) < o_.top) top.push_back(head_at(i));
+      cspa_ = heads::suppression_explained(model(), texts_, top, {.edits = &input_.edits}, context_.progress);
     }
   }
 
@@ -222,6 +227,7 @@ class HeadsRun {
     c["max"] = *std::max_element(values.begin(), values.end());
   }
 
+  algebra::HeadId head_at(size_t i) const { return {static_cast<int>(i / n_heads()), static_cast<int>(i % n_heads())}; }
   Json place(size_t i) const {
     if (o_.patterns) return {{"layer", nullptr}, {"head", i}};
     return {{"layer", i / n_heads()}, {"head", i % n_heads()}};
@@ -246,6 +252,9 @@ class HeadsRun {
           details["copy_score_negative"] = movers_->copy_score_negative[i];
         }
       }
+      for (const heads::Suppression& s : cspa_)
+        if (s.head == head_at(i))
+          details["cspa"] = {{"explained", s.explained ? Json(*s.explained) : Json()}, {"kl", s.kl}, {"kl_mean", s.kl_mean}};
       h["details"] = std::move(details);
       out.push_back(std::move(h));
     }
@@ -307,8 +316,7 @@ class HeadsRun {
     for (const auto& [d, values] : scores_) {
       std::vector<algebra::HeadId> top;
       for (const size_t i : ranked(values))
-        if (std::ssize(top) < o_.top && (labelled(d, i) || top.empty()))
-          top.push_back({static_cast<int>(i / n_heads()), static_cast<int>(i % n_heads())});
+        if (std::ssize(top) < o_.top && (labelled(d, i) || top.empty())) top.push_back(head_at(i));
       request.candidates.emplace_back(d, top);
     }
     return request;
@@ -323,6 +331,7 @@ class HeadsRun {
   std::map<Detector, std::vector<double>> scores_, head_controls_;
   std::vector<double> entropy_, sink_share_;
   std::optional<heads::MoverScores> movers_;
+  std::vector<heads::Suppression> cspa_;
   Json controls_ = Json::object(), prefix_ = Json::array(), warnings_ = Json::array(), icl_, loss_;
 };
 

@@ -68,22 +68,13 @@ Raises raises_of(const algebra::HeadWeights& h, const float* z, int64_t stride, 
 
 std::vector<double> token_losses(const Model& model, const std::vector<int32_t>& ids, const Progress* progress,
                                  const Plan* edits) {
-  Plan plan = edited_plan(edits);
-  // Edits after the last block are seen by the pass's own logits alone.
-  const bool whole =
-      std::any_of(plan.edits().begin(), plan.edits().end(), [](const Edit& e) { return !site_in_block(e.site.kind); });
-  plan.logit_rows = whole ? LogitRows::kAll : LogitRows::kNone;
-  Batch batch;
-  batch.add_sequence(ids);
-  const Forward run = forward(model, {.batch = batch, .plan = &plan, .progress = progress});
-  const Tensor stream = run.residual.data;
+  const TextRun run(model, ids, edited_plan(edits), progress);
   std::vector<double> out;
   const auto n = static_cast<int64_t>(ids.size()) - 1;
   for (int64_t begin = 0; begin < n; begin += kLogitRows) {
     const int64_t end = std::min(n, begin + kLogitRows);
     const std::vector<int32_t> targets(ids.begin() + begin + 1, ids.begin() + end + 1);
-    const std::vector<double> part =
-        row_losses(model, whole ? run.logits.data.slice(begin, end) : unembed(model, stream.slice(begin, end)), targets);
+    const std::vector<double> part = row_losses(model, run.logits(begin, end), targets);
     out.insert(out.end(), part.begin(), part.end());
   }
   return out;

@@ -29,6 +29,21 @@ Plan edited_plan(const Plan* edits) {
   return plan;
 }
 
+TextRun::TextRun(const Model& model, const std::vector<int32_t>& ids, Plan plan, const Progress* progress) : model_(model) {
+  const bool whole =
+      std::any_of(plan.edits().begin(), plan.edits().end(), [](const Edit& e) { return !site_in_block(e.site.kind); });
+  plan.logit_rows = whole ? LogitRows::kAll : LogitRows::kNone;
+  Batch batch;
+  batch.add_sequence(ids);
+  const Forward run = forward(model, {.batch = batch, .plan = &plan, .progress = progress});
+  stream_ = run.residual.data;
+  if (whole) logits_ = run.logits.data;
+}
+
+Tensor TextRun::logits(int64_t begin, int64_t end) const {
+  return logits_.defined() ? logits_.slice(begin, end) : unembed(model_, stream_.slice(begin, end));
+}
+
 ProbeText random_text(const Model& model, const RandomText& o) {
   const Config& c = model.config();
   const Tokenizer* tokenizer = model.tokenizer();

@@ -42,6 +42,18 @@ struct RandomText {
 // A plan with the edits of another (null: none): what every pass of a run under edits begins with.
 Plan edited_plan(const Plan* edits);
 
+// One pass over a text with a plan's reads and edits; logits are made of few rows at a time, so that long texts take no [T, V].
+class TextRun {
+ public:
+  TextRun(const Model& model, const std::vector<int32_t>& ids, Plan plan, const Progress* progress = nullptr);
+  // [end - begin, V].
+  Tensor logits(int64_t begin, int64_t end) const;
+
+ private:
+  const Model& model_;
+  Tensor stream_, logits_;  // logits only where edits after the last block change them
+};
+
 // Uniformly random ordinary tokens (no special ones). Throws InvalidArgument if the model's context is too short, Unsupported if
 // the vocabulary has next to no ordinary token.
 ProbeText random_text(const Model& model, const RandomText& options);
