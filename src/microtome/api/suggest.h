@@ -1,13 +1,10 @@
 // "Did you mean": the name closest to one that does not exist.
 #pragma once
 
-#include <span>
-#include <string>
-#include <string_view>
+#include "microtome/base/edit_distance.h"
 
 namespace microtome::api {
 
-// The candidate with the fewest letters to change (or that begins with `name`); empty if none is near.
-std::string nearest_name(std::string_view name, std::span<const std::string> candidates);
+using microtome::nearest_name;
 
 }  // namespace microtome::api

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "microtome/api/weights_verbs.h"
+#include "microtome/base/edit_distance.h"
 
 namespace microtome::api {
 namespace {
@@ -45,7 +46,10 @@ std::string verb_names() {
 const Verb& find_verb(const std::string& name) {
   for (const Verb& v : verbs())
     if (name == v.name) return v;
-  throw FieldError("verb", fmt::format("weights \"{}\": expected one of {}", printable(name), verb_names()));
+  std::vector<std::string> names;
+  for (const Verb& v : verbs()) names.emplace_back(v.name);
+  throw FieldError("verb", fmt::format("there is no weights \"{}\"{}; expected one of {}", printable(name),
+                                       did_you_mean(name, names), verb_names()));
 }
 
 std::vector<std::string> parts_of(const std::string& text) {
@@ -102,6 +106,20 @@ std::string choice(Fields& f, const std::string& field, std::initializer_list<co
   throw FieldError(field, fmt::format("{} \"{}\": expected one of {}", field, printable(value), names));
 }
 
+// Some head of `from` must lie below one of `to`.
+void check_ends(const Config& c, const WeightsOptions& o) {
+  int first = 0, last = static_cast<int>(c.n_layers) - 1;
+  const auto below = [](const HeadId& a, const HeadId& b) { return a.layer < b.layer; };
+  if (!o.from.empty()) first = std::min_element(o.from.begin(), o.from.end(), below)->layer;
+  if (!o.to.empty()) last = std::max_element(o.to.begin(), o.to.end(), below)->layer;
+  if ((o.from.empty() && o.to.empty()) || first < last) return;
+  throw FieldError(
+      o.from.empty() ? "to" : "from",
+      fmt::format("no pair has its first head in layer {} and its second in layer {}: from names the head of the lower "
+                  "layer, to that of the higher one",
+                  first, last));
+}
+
 // Heads and layers that `heads`, `layer` and `head` name, once the model is known.
 void choose(const Config& c, WeightsOptions& o) {
   const auto check = [&](const std::vector<HeadId>& list, const char* field) {
@@ -113,6 +131,7 @@ void choose(const Config& c, WeightsOptions& o) {
   check(o.heads, "heads");
   check(o.from, "from");
   check(o.to, "to");
+  check_ends(c, o);
   for (const int l : o.layers)
     if (l >= c.n_layers)
       throw FieldError("layer", fmt::format("layer {}: the model has {} layers, counted from 0", l, c.n_layers));

@@ -52,7 +52,7 @@ std::vector<DirectionTokens> read_tokens(const Vocabulary& vocabulary, const std
 }
 
 std::vector<Found> head_directions(const Context& c, const WeightsOptions& o) {
-  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads, o.offset);
+  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads, o.offset, c.progress);
   const HeadCircuit circuit = o.circuit == "ov" ? HeadCircuit::kOv : HeadCircuit::kQk;
   std::vector<std::vector<Direction>> parts(heads.size());
   if (c.progress) c.progress->begin("svd", static_cast<double>(heads.size()));
@@ -164,6 +164,7 @@ Json neuron_rows(const Context& c, const WeightsOptions& o) {
   sides.resize(2 * all.size(), StreamSide::kEmbed);
   for (const size_t i : order) {
     if (o.tokens == 0) break;
+    if (c.progress) c.progress->check();
     if (all[i].layer != layer) w = read_mlp(*c.model, layer = all[i].layer);
     for (int64_t j = 0; j < w.d; ++j) directions[2 * i].push_back(w.w_in[j * w.m + all[i].neuron]);
     directions[2 * i + 1].assign(w.w_out.begin() + all[i].neuron * w.d, w.w_out.begin() + (all[i].neuron + 1) * w.d);
@@ -193,7 +194,7 @@ Json residual_rows(const Context& c, const WeightsOptions& o) {
     Json json;
   };
   std::vector<Row> all;
-  for (const HeadDeletion& d : deletion(read_heads(*c.model, o.heads), c.progress))
+  for (const HeadDeletion& d : deletion(read_heads(*c.model, o.heads, 0, c.progress), c.progress))
     all.push_back(
         {sign * d.score,
          {{"kind", "head"},

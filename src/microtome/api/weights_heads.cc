@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/weights_verbs.h"
+#include "microtome/base/threads.h"
 #include "microtome/circuits/algebra/induction.h"
 #include "microtome/circuits/algebra/spectra.h"
 #include "microtome/circuits/algebra/token_tables.h"
@@ -31,16 +32,26 @@ Json spread(const std::vector<double>& scores) {
   return {{"draws", scores.size()}, {"mean", mean}, {"sd", sd}};
 }
 
-std::vector<HeadWeights> random_heads(const Config& c, const WeightsOptions& o) {
-  std::vector<HeadWeights> out;
-  for (int64_t i = 0; i < o.draws; ++i) out.push_back(random_head(c.d_model, c.d_head, o.seed, i));
-  return out;
-}
+using Spectra = std::vector<HeadSpectrum> (*)(std::span<const HeadWeights>, const MatrixF64&, Progress*);
 
-std::vector<double> scores_of(const std::vector<HeadSpectrum>& spectra) {
-  std::vector<double> out;
-  for (const HeadSpectrum& s : spectra) out.push_back(s.score);
-  return out;
+// The control: scores of `draws` random heads, a few of which are held at a time.
+Json null_scores(const Context& c, const WeightsOptions& o, Spectra spectra, const MatrixF64& gram) {
+  constexpr int64_t kAtOnce = 16;
+  const Config& config = c.model->config();
+  std::vector<double> scores;
+  if (c.progress) c.progress->begin("random heads", static_cast<double>(o.draws));
+  for (int64_t first = 0; first < o.draws; first += kAtOnce) {
+    std::vector<HeadWeights> heads(static_cast<size_t>(std::min(kAtOnce, o.draws - first)));
+    parallel_for(std::ssize(heads), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (c.progress) c.progress->check();
+        heads[i] = random_head(config.d_model, config.d_head, o.seed, first + i);
+      }
+    });
+    for (const HeadSpectrum& s : spectra(heads, gram, nullptr)) scores.push_back(s.score);
+    if (c.progress) c.progress->step(static_cast<double>(heads.size()));
+  }
+  return spread(scores);
 }
 
 Json spectrum_rows(const std::vector<HeadWeights>& heads, std::vector<HeadSpectrum> spectra, const WeightsOptions& o,
@@ -67,7 +78,7 @@ bool wanted(const WeightsOptions& o, const HeadId& from, const HeadId& to) {
 
 // The composition scores that are wanted, strongest first.
 std::vector<Composition> compositions(const Context& c, const WeightsOptions& o, std::span<const CompositionKind> kinds) {
-  const std::vector<HeadWeights> all = read_heads(*c.model, {}, o.offset);
+  const std::vector<HeadWeights> all = read_heads(*c.model, {}, o.offset, c.progress);
   std::vector<HeadWeights> writers, readers;
   for (const HeadWeights& h : all) {
     if (o.from.empty() || holds(o.from, h.id)) writers.push_back(h);
@@ -84,25 +95,26 @@ std::vector<Composition> compositions(const Context& c, const WeightsOptions& o,
 Json copying_rows(const Context& c, const WeightsOptions& o) {
   const Vocabulary vocabulary(*c.model, o.embedding, c.progress);
   const MatrixF64 gram = vocabulary.gram_copying();
-  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads);
+  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads, 0, c.progress);
   Json rows = spectrum_rows(heads, copying(heads, gram, c.progress), o,
                             [&](const HeadWeights& h) { return share_with_own(ov_table(h, vocabulary), o.own_top, c.progress); });
-  return {{"null", spread(scores_of(copying(random_heads(c.model->config(), o), gram)))}, {"rows", std::move(rows)}};
+  return {{"null", null_scores(c, o, copying, gram)}, {"rows", std::move(rows)}};
 }
 
 Json matching_rows(const Context& c, const WeightsOptions& o) {
   const Vocabulary vocabulary(*c.model, o.embedding, c.progress);
   const MatrixF64 gram = vocabulary.gram_matching();
-  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads, o.offset);
+  const std::vector<HeadWeights> heads = read_heads(*c.model, o.heads, o.offset, c.progress);
   Json rows = spectrum_rows(heads, matching(heads, gram, c.progress), o, [&](const HeadWeights& h) {
     return share_with_own(qk_table(h, vocabulary, false), o.own_top, c.progress);
   });
-  return {{"null", spread(scores_of(matching(random_heads(c.model->config(), o), gram)))}, {"rows", std::move(rows)}};
+  return {{"null", null_scores(c, o, matching, gram)}, {"rows", std::move(rows)}};
 }
 
 Json composition_rows(const Context& c, const WeightsOptions& o) {
   const Config& config = c.model->config();
-  const CompositionBaseline base = composition_baseline(config.d_model, config.d_head, {.pairs = o.draws, .seed = o.seed});
+  const CompositionBaseline base =
+      composition_baseline(config.d_model, config.d_head, {.pairs = o.draws, .seed = o.seed}, c.progress);
   const std::vector<Composition> all = compositions(c, o, o.kinds);
   const int64_t n = rows_wanted(o, std::ssize(all), 0);
   Json rows = Json::array();
@@ -119,7 +131,8 @@ Json composition_rows(const Context& c, const WeightsOptions& o) {
 
 Json virtual_rows(const Context& c, const WeightsOptions& o) {
   const Config& config = c.model->config();
-  const CompositionBaseline base = composition_baseline(config.d_model, config.d_head, {.pairs = o.draws, .seed = o.seed});
+  const CompositionBaseline base =
+      composition_baseline(config.d_model, config.d_head, {.pairs = o.draws, .seed = o.seed}, c.progress);
   const CompositionKind kinds[] = {CompositionKind::kV};
   const std::vector<Composition> all = compositions(c, o, kinds);
   const int64_t n = rows_wanted(o, std::ssize(all), 50);
@@ -152,7 +165,7 @@ Json induction_rows(const Context& c, const WeightsOptions& o) {
     for (int64_t j = 0; j < gram.cols; ++j) gram(i, j) = with_one(i, j);
   const std::vector<double> previous = previous_token_scores(*c.model, o.seed, c.progress);
   std::vector<InductionScore> all =
-      induction(read_heads(*c.model, {}, o.offset), previous, gram, vocabulary.gram_copying(), c.progress);
+      induction(read_heads(*c.model, {}, o.offset, c.progress), previous, gram, vocabulary.gram_copying(), c.progress);
   std::erase_if(all, [&](const InductionScore& s) { return !o.heads.empty() && !holds(o.heads, s.id); });
   all.resize(rows_wanted(o, std::ssize(all), 0));
   Json rows = Json::array();

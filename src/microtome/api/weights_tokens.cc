@@ -47,6 +47,7 @@ Json pair_rows(const Context& c, const WeightsOptions& o) {
     const TokenTable table = ov ? ov_table(h, vocabulary) : qk_table(h, vocabulary, false);
     const int64_t n = rows_wanted(o, table.rows() * table.cols(), 20);
     for (const TokenPair& p : top_pairs(table, std::min<int64_t>(n, 1000000), sources)) {
+      if (c.progress) c.progress->check();
       Json row{{"layer", h.id.layer}, {"head", h.id.head}, {"score", p.value}, {"circuit", o.circuit}};
       row["source"] = token_json(*c.model, p.row);
       row["via"] = ov ? Json() : token_json(*c.model, p.column);

@@ -43,11 +43,15 @@ struct Readers {
   std::vector<double> norms;    // ‖Y‖
 };
 
-Readers prepare(std::span<const HeadWeights> readers, const std::vector<size_t>& members, CompositionKind kind) {
+Readers prepare(std::span<const HeadWeights> readers, const std::vector<size_t>& members, CompositionKind kind,
+                const Progress* progress) {
   const int64_t d = readers[0].d, k = readers[0].k, n = static_cast<int64_t>(members.size());
   Readers r{members, std::vector<float>(static_cast<size_t>(d * n * k)), std::vector<double>(members.size())};
   parallel_for(n, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) read_side(readers[members[i]], kind, r.side.data() + i * k, n * k);
+    for (int64_t i = begin; i < end; ++i) {
+      if (progress) progress->check();
+      read_side(readers[members[i]], kind, r.side.data() + i * k, n * k);
+    }
   });
   for (int64_t i = 0; i < n; ++i) {
     double sum = 0;
@@ -77,6 +81,7 @@ std::vector<Composition> composition(std::span<const HeadWeights> writers, std::
   if (progress) progress->begin("composition", static_cast<double>(readers.size() * kinds.size()));
   parallel_for(n_writers, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
+      if (progress) progress->check();
       written(writers[i], side.data() + i * k * d);
       norms[i] = norm_of(side.data() + i * k * d, k * d);
     }
@@ -88,11 +93,12 @@ std::vector<Composition> composition(std::span<const HeadWeights> writers, std::
   std::vector<float> product;
   for (const auto& [layer, members] : by_layer)
     for (const CompositionKind kind : kinds) {
-      const Readers r = prepare(readers, members, kind);
+      const Readers r = prepare(readers, members, kind, progress);
       const int64_t n = static_cast<int64_t>(members.size());
       const PackedPlain b = pack_matrix(r.side.data(), d, n * k);
       std::vector<double> scores(static_cast<size_t>(n * n_writers), -1);
       for (int64_t first = 0; first < n_writers; first += writers_at_once) {
+        if (progress) progress->check();
         const int64_t count = std::min(writers_at_once, n_writers - first);
         if (std::none_of(writers.begin() + first, writers.begin() + first + count,
                          [l = layer](const HeadWeights& w) { return w.id.layer < l; }))
@@ -140,10 +146,14 @@ double random_pair_score(int64_t d, int64_t k, uint64_t seed, int64_t number) {
   return composition_score({draw(0, d, k), draw(1, k, d)}, {draw(2, d, k), draw(3, k, d)});
 }
 
-CompositionBaseline composition_baseline(int64_t d, int64_t k, const BaselineOptions& options) {
+CompositionBaseline composition_baseline(int64_t d, int64_t k, const BaselineOptions& options, Progress* progress) {
   std::vector<double> scores(static_cast<size_t>(options.pairs));
+  if (progress) progress->begin("random pairs", static_cast<double>(options.pairs));
   parallel_for(options.pairs, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) scores[i] = random_pair_score(d, k, options.seed, i);
+    for (int64_t i = begin; i < end; ++i) {
+      scores[i] = random_pair_score(d, k, options.seed, i);
+      if (progress) progress->step();
+    }
   });
   CompositionBaseline out{.pairs = options.pairs};
   if (scores.empty()) return out;

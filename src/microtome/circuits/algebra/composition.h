@@ -44,7 +44,7 @@ struct BaselineOptions {
   int64_t pairs = 100;
   uint64_t seed = 0;
 };
-CompositionBaseline composition_baseline(int64_t d, int64_t k, const BaselineOptions& options = {});
+CompositionBaseline composition_baseline(int64_t d, int64_t k, const BaselineOptions& options = {}, Progress* progress = nullptr);
 // One of those pairs' scores, by number: any may be drawn alone.
 double random_pair_score(int64_t d, int64_t k, uint64_t seed, int64_t number);
 

@@ -117,7 +117,7 @@ Factored HeadWeights::qk_with_bias() const {
   return {with_bias(w_q, b_q, d, k), microtome::transposed(with_bias(w_k, b_k, d, k))};
 }
 
-std::vector<HeadWeights> read_heads(const Model& model, std::span<const HeadId> which, int64_t offset) {
+std::vector<HeadWeights> read_heads(const Model& model, std::span<const HeadId> which, int64_t offset, const Progress* progress) {
   const Config& c = model.config();
   if (offset < 0)
     throw Error(ErrorKind::kInvalidArgument, "offset {}: expected query position - key position, at least 0", offset);
@@ -138,6 +138,7 @@ std::vector<HeadWeights> read_heads(const Model& model, std::span<const HeadId> 
   std::vector<HeadWeights> out(all.size());
   const int64_t d = c.d_model, k = c.d_head;
   for (const auto& [layer, members] : by_layer) {
+    if (progress) progress->check();
     const LayerParts parts = read_layer(model, layer);
     for (const size_t i : members) {
       const int64_t h = all[i].head, kv = h * c.n_kv_heads / c.n_heads;

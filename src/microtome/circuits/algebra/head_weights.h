@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "microtome/base/progress.h"
 #include "microtome/circuits/algebra/factored.h"
 #include "microtome/model/model.h"
 
@@ -40,8 +41,9 @@ struct HeadWeights {
 
 // All heads (empty `which`) or these, in the order of `which`. With rotary positions queries are turned by `offset` = query
 // position − key position, so that W_Q W_Kᵀ is QK_δ. Throws InvalidArgument for a head that the model does not have, or an
-// offset where the model has no rotary positions or that is negative.
-std::vector<HeadWeights> read_heads(const Model& model, std::span<const HeadId> which = {}, int64_t offset = 0);
+// offset where the model has no rotary positions or that is negative; Error(kCancelled) through `progress`.
+std::vector<HeadWeights> read_heads(const Model& model, std::span<const HeadId> which = {}, int64_t offset = 0,
+                                    const Progress* progress = nullptr);
 
 // MLP of one layer in the folded view: reading columns [D, M] (gate only where gated), writing rows [M, D].
 struct MlpWeights {

@@ -68,7 +68,7 @@ InductionScore score(std::span<const HeadWeights> heads, const std::vector<Prepa
 
 // tr(QK₂ Σ_e prev(e) OV_eᵀ Gram / norms) for every head; the sum over earlier heads grows layer by layer.
 std::vector<double> qk_traces(std::span<const HeadWeights> heads, const std::vector<Prepared>& prepared,
-                              std::span<const double> previous, const MatrixF64& gram) {
+                              std::span<const double> previous, const MatrixF64& gram, const Progress* progress) {
   const int64_t d = gram.rows;
   const double gram_norm = frobenius_norm(gram);
   std::map<int, std::vector<size_t>> layers;
@@ -78,6 +78,7 @@ std::vector<double> qk_traces(std::span<const HeadWeights> heads, const std::vec
   for (const auto& [layer, members] : layers) {
     parallel_for(std::ssize(members), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
+        if (progress) progress->check();
         const Prepared& p = prepared[members[i]];
         const MatrixF64 right = matmul(sum, p.gram_q);  // [D, K]; tr(W_Kᵀ sum Gram W_Q)
         double t = 0;
@@ -87,6 +88,7 @@ std::vector<double> qk_traces(std::span<const HeadWeights> heads, const std::vec
       }
     });
     for (const size_t e : members) {
+      if (progress) progress->check();
       const Prepared& p = prepared[e];
       if (p.ov_norm <= 0) continue;
       const MatrixF64 ov = matmul_tn(p.w_o, microtome::transposed(p.w_v));  // OVᵀ
@@ -104,7 +106,7 @@ std::vector<InductionScore> induction(std::span<const HeadWeights> heads, std::s
   if (heads.empty()) return {};
   const int64_t n = std::ssize(heads);
   std::vector<Prepared> prepared(heads.size());
-  if (progress) progress->begin("induction", static_cast<double>(2 * n));
+  if (progress) progress->begin("weights of heads", static_cast<double>(n));
   parallel_for(n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Factored ov = heads[i].ov(), qk = heads[i].qk();
@@ -115,10 +117,11 @@ std::vector<InductionScore> induction(std::span<const HeadWeights> heads, std::s
   const int first_layer = std::min_element(heads.begin(), heads.end(), [](const HeadWeights& a, const HeadWeights& b) {
                             return a.id.layer < b.id.layer;
                           })->id.layer;
-  const std::vector<HeadSpectrum> copies = copying(heads, gram_copying);
-  const std::vector<double> traces = qk_traces(heads, prepared, previous, gram_embed);
+  const std::vector<HeadSpectrum> copies = copying(heads, gram_copying, progress);
+  const std::vector<double> traces = qk_traces(heads, prepared, previous, gram_embed, progress);
   const std::vector<size_t> order = by_previous(previous);
   std::vector<InductionScore> all(heads.size());
+  if (progress) progress->begin("induction", static_cast<double>(n));
   parallel_for(n, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (heads[i].id.layer > first_layer) all[i] = score(heads, prepared, previous, order, i);

@@ -84,7 +84,7 @@ std::vector<Bundle> readers_of(const Model& model, int layer) {
   return out;
 }
 
-StreamLink link(const Bundle& w, const Bundle& r, const PackedPlain& packed, int64_t d) {
+StreamLink link(const Bundle& w, const Bundle& r, const PackedPlain& packed, int64_t d, const Progress* progress) {
   constexpr int64_t kRows = 256;
   struct Part {
     double squares = 0, magnitudes = 0;
@@ -93,6 +93,7 @@ StreamLink link(const Bundle& w, const Bundle& r, const PackedPlain& packed, int
   };
   std::vector<Part> parts(static_cast<size_t>((w.n + kRows - 1) / kRows));
   parallel_for(w.n, kRows, [&](int64_t begin, int64_t end) {
+    if (progress) progress->check();
     std::vector<float> cosines(static_cast<size_t>((end - begin) * r.n));
     gemm(w.rows.data() + begin * d, end - begin, packed.view, cosines.data());
     Part p;
@@ -131,17 +132,21 @@ std::vector<StreamLink> stream_links(const Model& model, std::span<const int> fr
   const Config& c = model.config();
   const std::vector<int> from = chosen(from_layers, c.n_layers), to = chosen(to_layers, c.n_layers);
   std::vector<Bundle> readers;
-  for (const int l : to)
+  for (const int l : to) {
+    if (progress) progress->check();
     for (Bundle& b : readers_of(model, l)) readers.push_back(std::move(b));
+  }
   std::vector<StreamLink> out;
   if (progress) progress->begin("stream links", static_cast<double>(readers.size()));
   std::vector<Bundle> writers;
-  for (const int l : from)
+  for (const int l : from) {
+    if (progress) progress->check();
     for (Bundle& b : writers_of(model, l)) writers.push_back(std::move(b));
+  }
   for (const Bundle& r : readers) {
     const PackedPlain packed = pack_matrix(turned(r.rows, r.n, c.d_model).data(), c.d_model, r.n);
     for (const Bundle& w : writers)
-      if (w.stage < r.stage) out.push_back(link(w, r, packed, c.d_model));
+      if (w.stage < r.stage) out.push_back(link(w, r, packed, c.d_model, progress));
     if (progress) progress->step();
   }
   return out;

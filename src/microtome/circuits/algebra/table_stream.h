@@ -33,6 +33,7 @@ void stream_table(const TokenTable& t, Progress* progress, Sink&& sink) {
   parallel_for(t.rows(), kBlockRows, [&](int64_t begin, int64_t end) {
     std::vector<float> values(static_cast<size_t>((end - begin) * std::min(n, kBlockColumns)));
     for (int64_t column = 0; column < n; column += kBlockColumns) {
+      if (t.cancel) t.cancel->check();
       PackedView part = t.right.view;
       part.data += column / kBlockColumns * block_bytes;
       part.n = std::min(kBlockColumns, n - column);

@@ -80,7 +80,7 @@ Tensor chosen_rows(const Tensor& x, const std::vector<int32_t>& rows) {
 
 TokenTable ov_table(const HeadWeights& h, const Vocabulary& vocabulary) {
   const Tensor right = vocabulary.unembed_product(h.w_o.data(), h.k);
-  return {vocabulary.embed_product(h.w_v.data(), h.k), pack_matrix(right.f32(), h.k, vocabulary.size())};
+  return {vocabulary.embed_product(h.w_v.data(), h.k), pack_matrix(right.f32(), h.k, vocabulary.size()), vocabulary.progress()};
 }
 
 TokenTable qk_table(const HeadWeights& h, const Vocabulary& vocabulary, bool centred) {
@@ -88,7 +88,7 @@ TokenTable qk_table(const HeadWeights& h, const Vocabulary& vocabulary, bool cen
   add_bias(queries, h.b_q);
   add_bias(keys, h.b_k);
   if (centred) centre_over_rows(keys);
-  return {keys, pack_columns(queries, h.scale)};
+  return {keys, pack_columns(queries, h.scale), vocabulary.progress()};
 }
 
 std::vector<TokenPair> top_pairs(const TokenTable& whole, int64_t n, const std::vector<int32_t>& rows, Progress* progress) {

@@ -18,8 +18,9 @@
 namespace microtome::algebra {
 
 struct TokenTable {
-  Tensor left;        // [V, K]
-  PackedPlain right;  // [K, V]
+  Tensor left;                       // [V, K]
+  PackedPlain right;                 // [K, V]
+  const Progress* cancel = nullptr;  // asked between blocks: the vocabulary's, which must outlive the table
   int64_t rows() const { return left.size(0); }
   int64_t cols() const { return right.view.n; }
 };

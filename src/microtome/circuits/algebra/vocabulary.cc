@@ -52,12 +52,16 @@ PackedPlain pack_matrix(const float* values, int64_t k, int64_t n) {
 }
 
 Vocabulary::Vocabulary(const Model& model, EmbeddingKind kind, Progress* progress)
-    : model_(&model), v_(model.config().vocab), d_(model.config().d_model), centre_(centred_view(model.config())) {
+    : model_(&model),
+      progress_(progress),
+      v_(model.config().vocab),
+      d_(model.config().d_model),
+      centre_(centred_view(model.config())) {
   if (kind != EmbeddingKind::kToken) fill_effective(kind, progress);
 }
 
-Vocabulary::Vocabulary(std::vector<float> w_e, std::vector<float> w_u, int64_t v, int64_t d)
-    : v_(v), d_(d), own_embed_(std::move(w_e)), own_unembed_(pack_matrix(w_u.data(), d, v)) {
+Vocabulary::Vocabulary(std::vector<float> w_e, std::vector<float> w_u, int64_t v, int64_t d, const Progress* progress)
+    : progress_(progress), v_(v), d_(d), own_embed_(std::move(w_e)), own_unembed_(pack_matrix(w_u.data(), d, v)) {
   MT_CHECK_EQ(static_cast<int64_t>(own_embed_.size()), v * d);
   MT_CHECK_EQ(static_cast<int64_t>(w_u.size()), v * d);
 }
@@ -102,6 +106,7 @@ Tensor Vocabulary::embed_product(const float* w, int64_t k) const {
   const PackedPlain packed = pack_matrix(w, d_, k);
   std::vector<float> rows(static_cast<size_t>(kTokensPerBlock * d_));
   for (int64_t begin = 0; begin < v_; begin += kTokensPerBlock) {
+    check();
     const int64_t end = std::min(v_, begin + kTokensPerBlock);
     embed_rows(begin, end, rows.data());
     gemm(rows.data(), end - begin, packed.view, out.f32() + begin * k);
@@ -122,6 +127,7 @@ std::vector<float> Vocabulary::before_unembedding(const float* x, int64_t m) con
 }
 
 Tensor Vocabulary::unembed_product(const float* x, int64_t m) const {
+  check();
   Tensor out = Tensor::empty({m, v_});
   const std::vector<float> y = before_unembedding(x, m);
   gemm(y.data(), m, model_ ? model_->weights().unembed.view : own_unembed_.view, out.f32());
@@ -152,6 +158,7 @@ MatrixF64 Vocabulary::gram_copying() const {
   std::vector<double> embed_sum(d_, 0.0), unembed_mean(d_, 0.0);
   std::vector<float> e(static_cast<size_t>(kTokensPerBlock * d_)), u(e.size()), part(static_cast<size_t>(d_ * d_));
   for (int64_t begin = 0; begin < v_; begin += kTokensPerBlock) {
+    check();
     const int64_t n = std::min(kTokensPerBlock, v_ - begin);
     embed_rows(begin, begin + n, e.data());
     unpack(model_ ? model_->weights().unembed.view : own_unembed_.view, begin, begin + n, n, 1, u.data());  // [D, n]
@@ -183,6 +190,7 @@ MatrixF64 Vocabulary::gram_matching() const {
   std::vector<double> embed_sum(d_, 0.0);
   std::vector<float> e(static_cast<size_t>(kTokensPerBlock * d_)), turned(e.size()), part(static_cast<size_t>(d_ * d_));
   for (int64_t begin = 0; begin < v_; begin += kTokensPerBlock) {
+    check();
     const int64_t n = std::min(kTokensPerBlock, v_ - begin);
     embed_rows(begin, begin + n, e.data());
     for (int64_t t = 0; t < n; ++t)

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "microtome/base/progress.h"
 #include "microtome/kernels/packed_matrix.h"
 #include "microtome/model/model.h"
 #include "microtome/ops/linear_algebra.h"
@@ -39,13 +40,15 @@ PackedPlain pack_matrix(const float* values, int64_t k, int64_t n);
 
 class Vocabulary {
  public:
-  // `model` must outlive this. The effective kinds run every token once (progress).
+  // `model` and `progress` must outlive this. The effective kinds run every token once (progress); every product is broken off
+  // with Error(kCancelled) once progress was cancelled.
   Vocabulary(const Model& model, EmbeddingKind kind, Progress* progress = nullptr);
   // From plain arrays, already in the view: W_E [V, D], W_U [D, V].
-  Vocabulary(std::vector<float> w_e, std::vector<float> w_u, int64_t v, int64_t d);
+  Vocabulary(std::vector<float> w_e, std::vector<float> w_u, int64_t v, int64_t d, const Progress* progress = nullptr);
 
   int64_t size() const { return v_; }
   int64_t d() const { return d_; }
+  const Progress* progress() const { return progress_; }
 
   // Rows [begin, end) of W_E, [end - begin, D].
   void embed_rows(int64_t begin, int64_t end, float* out) const;
@@ -65,7 +68,12 @@ class Vocabulary {
   void fill_effective(EmbeddingKind kind, Progress* progress);
   std::vector<float> before_unembedding(const float* x, int64_t m) const;
 
+  void check() const {
+    if (progress_) progress_->check();
+  }
+
   const Model* model_ = nullptr;
+  const Progress* progress_ = nullptr;
   int64_t v_ = 0, d_ = 0;
   bool centre_ = false;
   std::vector<float> own_embed_;  // [V, D]; empty: the model's

@@ -1,7 +1,9 @@
 #include "microtome/circuits/heads/detectors.h"
 
 #include <string>
+#include <vector>
 
+#include "microtome/base/edit_distance.h"
 #include "microtome/base/error.h"
 
 namespace microtome::heads {
@@ -27,11 +29,14 @@ const DetectorInfo& detector_info(Detector detector) { return detectors()[static
 
 Detector parse_detector(std::string_view name) {
   std::string all;
+  std::vector<std::string> names;
   for (const DetectorInfo& d : detectors()) {
     if (d.name == name) return d.detector;
-    all += (all.empty() ? "" : ", ") + std::string(d.name);
+    names.emplace_back(d.name);
+    all += (all.empty() ? "" : ", ") + names.back();
   }
-  throw Error(ErrorKind::kInvalidArgument, "there is no detector \"{}\"; the detectors are {}", printable(name), all);
+  throw Error(ErrorKind::kInvalidArgument, "there is no detector \"{}\"{}; the detectors are {}", printable(name),
+              did_you_mean(name, names), all);
 }
 
 }  // namespace microtome::heads

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "microtome/base/edit_distance.h"
 #include "microtome/base/error.h"
 
 namespace microtome {
@@ -90,6 +91,24 @@ const char* axis_name(Axis axis, bool pattern) {
   return "";
 }
 
+// The option that chooses values of an axis.
+const char* selection_name(Axis axis) {
+  switch (axis) {
+    case Axis::kLayer: return "layers";
+    case Axis::kHead: return "heads";
+    case Axis::kPos: return "positions";
+    case Axis::kSrc: return "sources";
+    case Axis::kNeuron: return "neurons";
+  }
+  return "";
+}
+
+std::string axes_text(const std::vector<Axis>& axes) {
+  for (const AxesName& a : known_axes())
+    if (a.axes == axes) return a.name;
+  return "";
+}
+
 void check_axes(SiteKind site, const std::vector<Axis>& axes) {
   const bool pattern = site == SiteKind::kPattern;
   for (const Axis a : axes) {
@@ -106,11 +125,13 @@ void check_axes(SiteKind site, const std::vector<Axis>& axes) {
 
 SiteKind parse_patch_site(std::string_view name) {
   std::string names;
+  std::vector<std::string> list;
   for (const SiteName& s : kSites) {
     if (s.name == name) return s.kind;
-    names += (names.empty() ? "" : ", ") + std::string(s.name);
+    list.emplace_back(s.name);
+    names += (names.empty() ? "" : ", ") + list.back();
   }
-  refuse(fmt::format("site \"{}\" cannot be patched: expected one of {}", printable(name), names));
+  refuse(fmt::format("site \"{}\" cannot be patched{}; expected one of {}", printable(name), did_you_mean(name, list), names));
 }
 
 std::string_view patch_site_name(SiteKind kind) {
@@ -199,7 +220,7 @@ CellGrid make_grid(const Config& config, SiteKind site, std::vector<PatchAxis> a
   const bool pattern = std::find(axes.begin(), axes.end(), Axis::kSrc) != axes.end() || site == SiteKind::kPattern;
   for (const Axis axis : {Axis::kLayer, Axis::kHead, Axis::kPos, Axis::kSrc, Axis::kNeuron})
     if (!selected(selection, axis).empty() && std::find(axes.begin(), axes.end(), axis) == axes.end())
-      refuse(fmt::format("{}s are chosen, but the map has no axis of that name", axis_name(axis, pattern)));
+      refuse(fmt::format("{} are chosen, but the map has no such axis; it is cut by {}", selection_name(axis), axes_text(axes)));
   for (const Axis axis : axes) {
     const int64_t n = axis_size(config, site, axis, longest);
     std::vector<int64_t> values = selected(selection, axis);

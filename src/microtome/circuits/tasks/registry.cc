@@ -1,3 +1,6 @@
+#include <vector>
+
+#include "microtome/base/edit_distance.h"
 #include "microtome/base/error.h"
 #include "microtome/circuits/tasks/all.h"
 
@@ -21,11 +24,14 @@ std::span<const Task> tasks() {
 
 const Task& find_task(std::string_view name) {
   std::string all;
+  std::vector<std::string> names;
   for (const Task& t : tasks()) {
     if (t.name == name) return t;
-    all += (all.empty() ? "" : ", ") + std::string(t.name);
+    names.emplace_back(t.name);
+    all += (all.empty() ? "" : ", ") + names.back();
   }
-  throw Error(ErrorKind::kNotFound, "there is no task \"{}\"; the tasks are {}", printable(name), all);
+  throw Error(ErrorKind::kNotFound, "there is no task \"{}\"{}; the tasks are {}", printable(name), did_you_mean(name, names),
+              all);
 }
 
 }  // namespace microtome
