@@ -73,6 +73,11 @@ class PairReader {
  private:
   std::vector<int32_t> prompt(const TextOrIds& p, const std::string& where) const {
     InputOptions input{.bos = options_.bos};
+    if (!p.ids && !context_.model->tokenizer())
+      throw FieldError("pairs",
+                       fmt::format("{} is a text, and this model has no tokenizer; give lists of token ids, in a file of "
+                                   "pairs (--pairs): {{\"clean\": [5, 17], \"corrupted\": [5, 9], \"answer\": 3}}",
+                                   where));
     if (p.ids) input.tokens = {*p.ids};
     else input.prompt = p.text;
     try {
@@ -88,9 +93,17 @@ class PairReader {
     if (a.ids) ids = *a.ids;
     else if (a.text.size() > 1 && a.text[0] == '#' && a.text.find_first_not_of("0123456789", 1) == std::string::npos)
       ids = {find_token(model, a.text)};
+    else if (!model.tokenizer())
+      throw FieldError("answer", fmt::format("{}: \"{}\" is a text, and this model has no tokenizer; give a token as #id", where,
+                                             printable(a.text)));
     else if (const auto whole = model.need_tokenizer().find(a.text)) ids = {*whole};
     else ids = model.need_tokenizer().encode(a.text, {.specials = false, .add_bos = false, .add_eos = false});
     if (ids.empty()) throw FieldError("answer", fmt::format("{} is empty; give one token", where));
+    if (ids.size() > 1 && a.ids && !options_.first_token)
+      throw FieldError("answer",
+                       fmt::format("{}: the list of ids holds {} tokens, expected one; several answers are a list of lists, "
+                                   "or give --first-token to score it by its first",
+                                   where, ids.size()));
     if (ids.size() > 1 && !options_.first_token)
       throw FieldError("answer", fmt::format("{}: \"{}\" is not one token but {} ({}); choose another word, or --first-token to "
                                              "score it by its first",

@@ -27,6 +27,7 @@ PatchDirection direction_of(const PatchOptions& o) {
 void check_combination(const PatchOptions& o, PatchMethod method) {
   if (by_paths(o) && (o.site || o.by || !o.ablate.empty()))
     throw FieldError("from", "from and to name paths; site, by and ablate belong to maps of places: give one or the other");
+  if (o.top && !by_pairs(o)) throw FieldError("top", "top counts the heads whose pairs are tried: it belongs to by head,head");
   if (o.through_mlps && !by_paths(o)) throw FieldError("through-mlps", "through-mlps is about paths: give from and to");
   if (method != PatchMethod::kExact && (by_paths(o) || by_pairs(o)))
     throw FieldError("method", fmt::format("method {} is linear and knows neither paths nor pairs; leave it out", o.method));
@@ -67,6 +68,10 @@ PatchSetup setup_of(const Context& context, const PatchOptions& o, const Example
   return setup;
 }
 
+std::string time_text(double seconds) {
+  return seconds < 60 ? "less than a minute" : fmt::format("around {:.0f} minutes", std::ceil(seconds / 60));
+}
+
 // Before anything large is held or begun.
 void check_size(const PatchRuns& runs, const CellGrid& grid, const PatchOptions& o, PatchMethod method) {
   const char* narrow = "narrow it with --layers, --heads, --neurons, --positions or fewer prompts (--n)";
@@ -89,10 +94,11 @@ void check_size(const PatchRuns& runs, const CellGrid& grid, const PatchOptions&
   for (const Replacement& r : o.ablate.empty() ? plain : o.ablate) macs += sweep_macs_estimate(runs, grid, r);
   if (macs > o.most_tmacs * 1e12)
     throw FieldError(
-        "by", fmt::format("{} cells on {} prompts would take about {:.0f}e12 multiply-adds (around {:.0f} minutes on two cores); "
-                          "{}, take --method atp (one backward pass for all cells), or allow it with --most {:.0f}",
-                          grid.size(), runs.size(), macs / 1e12, std::max(1.0, macs / kMacsPerSecond / 60), narrow,
-                          std::ceil(macs / 1e12)));
+        "by",
+        fmt::format("{} cells on {} prompts would take about {:.2g} e12 multiply-adds ({} on two cores), more than {:.4g} e12; "
+                    "{}, take --method atp (one backward pass for all cells), or allow it with --most {:.0f}",
+                    grid.size(), runs.size(), macs / 1e12, time_text(macs / kMacsPerSecond), o.most_tmacs, narrow,
+                    std::ceil(macs / 1e12)));
 }
 
 CellGrid grid_of(const PatchRuns& runs, const PatchOptions& o) {
@@ -157,7 +163,7 @@ PatchResult patch_pairs(PatchRuns& runs, const PatchOptions& o, uint64_t seed) {
   const CellGrid grid = grid_of(runs, o);
   check_size(runs, grid, o, PatchMethod::kExact);
   const HeadPairs pairs =
-      patch_head_pairs(runs, grid, o.ablate.empty() ? Replacement() : o.ablate[0], static_cast<size_t>(o.top));
+      patch_head_pairs(runs, grid, o.ablate.empty() ? Replacement() : o.ablate[0], static_cast<size_t>(o.top.value_or(16)));
   out.single = summarise(pairs.single, seed);
   out.maps.push_back(summarise(pairs.interaction, seed));
   out.heads = pairs.heads;

@@ -26,7 +26,7 @@ struct PatchOptions {
   std::vector<Replacement> ablate;
   std::optional<std::string> metric;  // the task's own; logit-diff
   CellSelection selection;
-  int64_t top = 16;  // heads whose pairs are tried, by head,head
+  std::optional<int64_t> top;  // heads whose pairs are tried, by head,head; 16
   double memory_gb = 1;
   double most_tmacs = 20;  // a larger sweep is refused, in 10^12 multiply-adds
 };

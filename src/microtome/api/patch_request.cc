@@ -139,7 +139,7 @@ PatchOptions patch_options(const Json& request) {
   o.metric = f.text("metric");
   o.selection = {selection(f, "layers"), selection(f, "heads"), selection(f, "positions"), selection(f, "sources"),
                  selection(f, "neurons")};
-  o.top = f.integer("top", 2, 256).value_or(16);
+  o.top = f.integer("top", 2, 256);
   o.memory_gb = bounded(f, "memory", 1, 0.01, 1024);
   f.finish();
   return o;

@@ -78,7 +78,10 @@ int32_t find_token(const Model& model, const std::string& text) {
     if (id >= vocab) throw FieldError("target", fmt::format("token id {} is outside of the vocabulary of {}", id, vocab));
     return static_cast<int32_t>(id);
   }
-  const Tokenizer& tokenizer = model.need_tokenizer();
+  if (!model.tokenizer())
+    throw FieldError("target", fmt::format("\"{}\" is a text, and this model has no tokenizer; give a token as #id, as in #17",
+                                           printable(text)));
+  const Tokenizer& tokenizer = *model.tokenizer();
   // A tokenizer may know more tokens than the model has rows for.
   const auto in_vocabulary = [&](int32_t id) {
     if (id >= vocab)

@@ -13,10 +13,11 @@ namespace {
 
 [[noreturn]] void refuse(const std::string& message) { throw Error(ErrorKind::kInvalidArgument, message); }
 
-// Bounds that stand for "any" are left out of messages.
-std::string bounds_text(double low, double high) {
-  const bool open = !(high < 1e9);
-  return open ? fmt::format("{} or more", low) : fmt::format("{} to {}", low, high);
+// ", 1 to 64": what a value may be. Bounds that stand for "any" are left out, unless it is they that the value breaks.
+std::string bounds_text(bool beyond, double low, double high) {
+  constexpr double kAny = 1e9;
+  if (beyond || (low > -kAny && high < kAny)) return fmt::format(", {} to {}", low, high);
+  return low > -kAny ? fmt::format(", {} or more", low) : high < kAny ? fmt::format(", {} or less", high) : "";
 }
 
 }  // namespace
@@ -24,17 +25,19 @@ std::string bounds_text(double low, double high) {
 int64_t parse_integer(std::string_view text, std::string_view what, int64_t low, int64_t high) {
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool beyond = error == std::errc::result_out_of_range || (error == std::errc() && value > high);
   if (error != std::errc() || end != text.data() + text.size() || value < low || value > high)
-    refuse(fmt::format("{} is \"{}\", expected a whole number, {}", what, printable(text),
-                       bounds_text(static_cast<double>(low), static_cast<double>(high))));
+    refuse(fmt::format("{} is \"{}\", expected a whole number{}", what, printable(text),
+                       bounds_text(beyond, static_cast<double>(low), static_cast<double>(high))));
   return value;
 }
 
 double parse_number(std::string_view text, std::string_view what, double low, double high) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool beyond = error == std::errc::result_out_of_range || (error == std::errc() && std::isfinite(value) && value > high);
   if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || value < low || value > high)
-    refuse(fmt::format("{} is \"{}\", expected a number, {}", what, printable(text), bounds_text(low, high)));
+    refuse(fmt::format("{} is \"{}\", expected a number{}", what, printable(text), bounds_text(beyond, low, high)));
   return value;
 }
 

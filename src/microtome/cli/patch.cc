@@ -59,9 +59,10 @@ class PatchCommand : public Command {
                    options_.method);
     options.flag("--with-exact", "with atp or atp-star: exact patches too, and the correlation", options_.with_exact);
     options.text("--metric", "M", "logit-diff, prob-diff, kl or loss (default: the task's own)", options_.metric);
-    options.integer("--top", "N", "by head,head: heads whose pairs are tried (default 16)", options_.top, 2, 256);
-    options.number("--memory", "GB", "memory that the sweep may take beside the model (default 1)", options_.memory_gb, 0.01,
-                   1024);
+    options.integer("--top", "N", "by head,head: heads whose pairs are tried (default 16)", top_, 2, 256);
+    options.number("--memory", "GB",
+                   "memory that the sweep may take beside the model and the values of the base runs (default 1)",
+                   options_.memory_gb, 0.01, 1024);
     options.number("--most", "X", "refuse a sweep of more than X e12 multiply-adds (default 20)", options_.most_tmacs, 0, 1e9);
     edits_.declare(options);
     options.group("Pictures");
@@ -89,6 +90,7 @@ class PatchCommand : public Command {
                                              {&sources_, &options_.selection.sources, "--sources"},
                                              {&neurons_, &options_.selection.neurons, "--neurons"}})
       if (*text) *values = parse_selection(**text, name);
+    if (top_ > 0) options_.top = top_;
     if (ablate_) options_.ablate = api::parse_ablations(*ablate_, subspace);
     LoadedModel loaded = model_.load(output_.quiet);
     const Json result = api::patch(loaded.context(), options_);
@@ -111,6 +113,7 @@ class PatchCommand : public Command {
   EditArguments edits_;
   OutputArguments output_;
   api::PatchOptions options_;
+  int64_t top_ = 0;  // 0: absent
   std::optional<std::string> layers_, heads_, positions_, sources_, neurons_, ablate_, svg_;
 };
 
