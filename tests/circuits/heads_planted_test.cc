@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <numeric>
 #include <set>
 
@@ -10,6 +11,7 @@
 #include "microtome/circuits/algebra/vocabulary.h"
 #include "microtome/circuits/heads/attention_scores.h"
 #include "microtome/circuits/heads/in_context.h"
+#include "microtome/circuits/heads/inhibition.h"
 #include "microtome/circuits/heads/movers.h"
 #include "microtome/circuits/heads/suppression.h"
 #include "microtome/circuits/heads/token_maps.h"
@@ -186,6 +188,69 @@ TEST(PlantedSuppression, only_lowering_what_was_predicted_is_explained) {
   EXPECT_GT(explained(true, -0.9f), 0.9);
   EXPECT_LT(explained(true, 0.9f), 0.1);    // moves what is predicted
   EXPECT_LT(explained(false, -0.9f), 0.5);  // lowers the token itself, which nobody predicted
+}
+
+// "1 2 5 1 9": IO is 2. 0.1 tells END which token stands at S2; 1.0 looks for the names 1 and 2, but not for that one.
+TEST(PlantedInhibition, patching_the_heads_path_turns_the_mover_back_to_s) {
+  PlantedModel m({.layers = 2, .heads = 4});
+  m.wire_ends();
+  for (int p = 0; p < 48; ++p) m.at(0, 'Q', 1, m.position(p), 0) = 50;
+  m.at(0, 'K', 1, m.position(3), 0) = 1;
+  m.noisy_attention(0, 0, 0.3f).noisy_attention(0, 2, 0.3f).noisy_attention(1, 1, 0.3f);
+  for (int t = 0; t < 24; ++t) {
+    m.at(0, 'V', 1, m.token(t), t) = m.at(0, 'O', 1, t, m.previous(t)) = 1;
+    m.at(1, 'Q', 0, m.token(9), t) = t == 1 || t == 2 ? 20 : 0;
+    m.at(1, 'K', 0, m.token(t), t) = 1;
+    m.at(1, 'Q', 0, m.previous(t), t) = -20;
+  }
+  const auto model = m.load();
+  TaskExample t;
+  t.example = {.clean = {1, 2, 5, 1, 9},
+               .corrupted = {1, 2, 5, 2, 9},
+               .answers = {2},
+               .wrong = {1},
+               .positions = {{"S1", 0}, {"IO", 1}, {"S2", 3}, {"END", 4}}};
+  t.control = {3, 4, 5, 6, 9};
+  const VerifyResult r = verify_inhibition(*model, {t}, {{0, 1}}, {{1, 0}}, {});
+  EXPECT_NEAR(r.base, 1, 1e-3);
+  EXPECT_NEAR(r.joint.effect, -1.0 / 3 - 1, 1e-3);  // a third each on IO, S1 and S2
+  EXPECT_EQ(r.joint.draws, 3);
+  EXPECT_NEAR(r.joint.control_mean, 0, 1e-6);
+  const VerifyResult two = verify_inhibition(*model, {t}, {{0, 1}, {0, 2}}, {{1, 0}}, {});
+  EXPECT_NEAR(two.joint.effect, r.joint.effect, 1e-6);
+  EXPECT_NEAR(two.single[1].effect, 0, 1e-6);
+  EXPECT_THROW(verify_inhibition(*model, {t}, {{1, 1}}, {{1, 0}}, {}), Error);
+}
+
+TEST(Inhibition, equals_the_path_written_out) {
+  const auto model = Model::load(std::filesystem::path(MICROTOME_TEST_DATA) / "golden/models/llama_gqa_tied");
+  TaskExample t;
+  t.example = {
+      .clean = {1, 2, 5, 1, 9}, .answers = {2}, .wrong = {1}, .positions = {{"S1", 0}, {"IO", 1}, {"S2", 3}, {"END", 4}}};
+  t.control = {3, 4, 5, 6, 9};
+  const int64_t d = model->config().d_model, k = model->config().d_head;
+  const HeadId sender{0, 1}, mover{1, 2};
+  const Site z{SiteKind::kZ, 0}, stream{SiteKind::kResidPre, 1}, pattern{SiteKind::kPattern, 1};
+  const auto host = values_at(*model, t.example.clean, {{z, stream, pattern}}), other = values_at(*model, t.control, {{z}});
+  const auto weights = algebra::read_heads(*model, {{sender}});
+  Tensor query = Tensor::empty({1, 1, d});
+  for (int64_t x = 0; x < d; ++x) {
+    query.f32()[x] = host[1].f32()[4 * d + x];
+    for (int64_t i = 0; i < k; ++i) {
+      const int64_t at = (4 * model->config().n_heads + sender.head) * k + i;
+      query.f32()[x] += (other[0].f32()[at] - host[0].f32()[at]) * weights[0].w_o[i * d + x];
+    }
+  }
+  const Edit edit = set_edit({SiteKind::kQInput, 1}, {.pos = Range{4, 5}, .head = Range{2, 3}}, query);
+  const auto patched = values_at(*model, t.example.clean, {{pattern}}, {{edit}});
+  const auto figure = [](const Tensor& a) {
+    const float* row = a.f32() + (2 * 5 + 4) * 5;
+    return static_cast<double>(row[1]) - row[0] - row[3];
+  };
+  const VerifyResult r = verify_inhibition(*model, {t}, {sender}, {mover}, {});
+  EXPECT_NEAR(r.base, figure(host[2]), 1e-6);
+  EXPECT_NEAR(r.joint.effect, figure(patched[0]) - figure(host[2]), 1e-6);
+  EXPECT_GT(std::abs(r.joint.effect), 1e-5);
 }
 
 class PlantedVerify : public testing::Test {

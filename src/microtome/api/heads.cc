@@ -24,6 +24,7 @@ using heads::Detector;
 using heads::Measure;
 using heads::ProbeText;
 
+constexpr size_t kStrongestMovers = 3;
 constexpr int kRandomCopying = 100;
 constexpr double kCopyScoreForLabel = 0.5;
 constexpr double kLeastAccuracy = 0.75;  // half the way from chance to 1
@@ -313,6 +314,9 @@ class HeadsRun {
   VerifyRequest verify_requests() const {
     VerifyRequest request{
         .texts = texts_, .prompts = o_.prompts, .draws = o_.draws, .seed = o_.seed, .bos = o_.bos, .edits = &input_.edits};
+    if (movers_)
+      for (const size_t i : ranked(movers_->name_mover))
+        if (request.movers.size() < kStrongestMovers) request.movers.push_back(head_at(i));
     for (const auto& [d, values] : scores_) {
       std::vector<algebra::HeadId> top;
       for (const size_t i : ranked(values))

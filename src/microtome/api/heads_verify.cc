@@ -1,7 +1,9 @@
 #include "microtome/api/heads_verify.h"
 
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "microtome/circuits/heads/inhibition.h"
 #include "microtome/circuits/tasks/task.h"
 
 namespace microtome::api {
@@ -55,31 +57,69 @@ Json row_of(const heads::Effect& e, Detector d, const heads::VerifyTask& task, d
   return row;
 }
 
+Json refused(Detector d, const char* ablation, const Error& e) {
+  return {{"layer", nullptr},
+          {"head", nullptr},
+          {"detector", heads::detector_info(d).name},
+          {"task", task_of(d)},
+          {"metric", nullptr},
+          {"ablation", ablation},
+          {"draws", 0},
+          {"effect", nullptr},
+          {"control_mean", nullptr},
+          {"control_sd", nullptr},
+          {"reason", e.what()}};
+}
+
+void add_rows(const heads::VerifyResult& r, const std::function<Json(const heads::Effect&)>& row, Json& out) {
+  out.push_back(row(r.joint));
+  for (const heads::Effect& e : r.single) out.push_back(row(e));
+}
+
+// Path patching of the heads into the movers' queries.
+void add_paths(const Context& context, const VerifyRequest& request, const std::vector<algebra::HeadId>& candidates, Json& out) {
+  const auto prompts =
+      find_task("ioi").make({context.model->config(), context.model->tokenizer(), request.bos}, request.prompts, request.seed);
+  const auto r =
+      heads::verify_inhibition(*context.model, prompts, candidates, request.movers,
+                               {.draws = request.draws, .seed = request.seed, .edits = request.edits}, context.progress);
+  Json movers = Json::array();
+  for (const algebra::HeadId& m : request.movers) movers.push_back({{"layer", m.layer}, {"head", m.head}});
+  add_rows(
+      r,
+      [&](const heads::Effect& e) {
+        Json row = row_of(e, Detector::kSInhibition, {.name = "ioi"}, r.base);
+        row["metric"] = "attention";
+        row["ablation"] = "path";
+        row["movers"] = movers;
+        return row;
+      },
+      out);
+}
+
 }  // namespace
 
 Json verify_heads(const Context& context, const VerifyRequest& request) {
   Json out = Json::array();
-  for (const auto& [d, candidates] : request.candidates) {
+  const auto attempt = [&](Detector d, const char* ablation, const std::function<void()>& work) {
     try {
+      work();
+    } catch (const Error& e) {
+      if (e.kind() != ErrorKind::kUnsupported) throw;
+      out.push_back(refused(d, ablation, e));
+    }
+  };
+  for (const auto& entry : request.candidates) {
+    const Detector d = entry.first;
+    const auto& candidates = entry.second;
+    attempt(d, "mean", [&] {
       const heads::VerifyTask task = task_for(context, d, request);
       const auto r = heads::verify(*context.model, task, candidates,
                                    {.draws = request.draws, .seed = request.seed, .edits = request.edits}, context.progress);
-      out.push_back(row_of(r.joint, d, task, r.base));
-      for (const heads::Effect& e : r.single) out.push_back(row_of(e, d, task, r.base));
-    } catch (const Error& e) {
-      if (e.kind() != ErrorKind::kUnsupported) throw;
-      out.push_back({{"layer", nullptr},
-                     {"head", nullptr},
-                     {"detector", heads::detector_info(d).name},
-                     {"task", task_of(d)},
-                     {"metric", nullptr},
-                     {"ablation", "mean"},
-                     {"draws", 0},
-                     {"effect", nullptr},
-                     {"control_mean", nullptr},
-                     {"control_sd", nullptr},
-                     {"reason", e.what()}});
-    }
+      add_rows(
+          r, [&](const heads::Effect& e) { return row_of(e, d, task, r.base); }, out);
+    });
+    if (d == Detector::kSInhibition) attempt(d, "path", [&] { add_paths(context, request, candidates, out); });
   }
   return out;
 }

@@ -142,13 +142,9 @@ void set_control(Effect& e, const double* values, size_t n, double base) {
 
 }  // namespace
 
-VerifyResult verify(const Model& model, const VerifyTask& task, const std::vector<HeadId>& candidates, const VerifyOptions& o,
-                    Progress* progress) {
-  if (candidates.empty()) throw Error(ErrorKind::kInvalidArgument, "verify: no head to ablate");
-  if (task.examples.empty() || task.metric.kind() == MetricKind::kKl)
-    throw Error(ErrorKind::kInvalidArgument, "verify: a task with examples is needed, and a metric other than kl");
-  for (const Example& e : task.examples) task.metric.check(e);
-  Draws draws(model.config(), candidates, o.seed);
+VerifyResult compare_with_draws(const Config& config, const std::vector<HeadId>& candidates, const VerifyOptions& o,
+                                const ValuesOfSets& values_of) {
+  Draws draws(config, candidates, o.seed);
   const auto joint = draws.same_layers(candidates, o.draws);
   const auto singles = candidates.size() > 1 ? draws.singles(o.draws) : std::vector<std::vector<HeadId>>();
 
@@ -160,7 +156,7 @@ VerifyResult verify(const Model& model, const VerifyTask& task, const std::vecto
   sets.insert(sets.end(), singles.begin(), singles.end());
 
   VerifyResult out;
-  const std::vector<double> values = ablated(model, task, sets, o, progress, out.base);
+  const std::vector<double> values = values_of(sets, out.base);
   out.joint = {.heads = candidates, .effect = values[0] - out.base};
   set_control(out.joint, values.data() + 1, joint.size(), out.base);
   if (candidates.size() == 1) return out;
@@ -171,6 +167,17 @@ VerifyResult verify(const Model& model, const VerifyTask& task, const std::vecto
     out.single.push_back(std::move(e));
   }
   return out;
+}
+
+VerifyResult verify(const Model& model, const VerifyTask& task, const std::vector<HeadId>& candidates, const VerifyOptions& o,
+                    Progress* progress) {
+  if (candidates.empty()) throw Error(ErrorKind::kInvalidArgument, "verify: no head to ablate");
+  if (task.examples.empty() || task.metric.kind() == MetricKind::kKl)
+    throw Error(ErrorKind::kInvalidArgument, "verify: a task with examples is needed, and a metric other than kl");
+  for (const Example& e : task.examples) task.metric.check(e);
+  return compare_with_draws(model.config(), candidates, o, [&](const std::vector<std::vector<HeadId>>& sets, double& base) {
+    return ablated(model, task, sets, o, progress, base);
+  });
 }
 
 }  // namespace microtome::heads

@@ -9,6 +9,7 @@
 // candidate one head of any candidate's layer. All through one sweep. Same seed, same draws.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -47,6 +48,11 @@ struct VerifyResult {
   Effect joint;
   std::vector<Effect> single;  // of each candidate alone; empty if there is only one
 };
+
+// The comparison itself: `values` gives the figure of each set of heads, and the figure as it is in `base`.
+using ValuesOfSets = std::function<std::vector<double>(const std::vector<std::vector<HeadId>>& sets, double& base)>;
+VerifyResult compare_with_draws(const Config& config, const std::vector<HeadId>& candidates, const VerifyOptions& options,
+                                const ValuesOfSets& values);
 
 VerifyResult verify(const Model& model, const VerifyTask& task, const std::vector<HeadId>& candidates,
                     const VerifyOptions& options, Progress* progress = nullptr);
