@@ -1,11 +1,13 @@
 // Edits and names of tokens as requests and command lines give them, hostile ones included.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/commands.h"
+#include "microtome/api/lens_files.h"
 #include "microtome/api/request.h"
 
 namespace microtome {
@@ -24,6 +26,66 @@ TEST(Edits, positions_beyond_64_bits_are_refused_rather_than_wrapped) {
   EXPECT_THROW(edit_at(~uint64_t{0}), api::FieldError);
   EXPECT_THROW(edit_at(INT64_MIN), api::FieldError);
   EXPECT_THROW(edit_at("-9223372036854775808"), api::FieldError);
+}
+
+std::string refused_edit(const std::string& text) {
+  const size_t equals = text.find('='), colon = text.find(':', equals);
+  std::string by_json;
+  try {
+    api::edit_from_json({{"site", text.substr(0, equals)},
+                         {"op", text.substr(equals + 1, colon - equals - 1)},
+                         {"value", text.substr(colon + 1)}});
+  } catch (const api::FieldError& e) {
+    by_json = e.what();
+  }
+  try {
+    api::parse_edit(text, {});
+  } catch (const api::FieldError& e) {
+    EXPECT_EQ(by_json, e.what()) << text;
+    return e.what();
+  }
+  ADD_FAILURE() << text << " was accepted";
+  return "";
+}
+
+TEST(Edits, through_a_lens_say_what_is_wrong_with_the_layer) {
+  for (const char* layer : {"-1", "x", "", "0:2", "99999999999999999999"}) {
+    const std::string message = refused_edit("logit@" + std::string(layer) + "=ablate:x");
+    EXPECT_NE(message.find("the layer behind @ is \"" + std::string(layer) + "\""), std::string::npos) << message;
+  }
+  EXPECT_NE(refused_edit("@3=ablate:x").find("the lens before @ is missing"), std::string::npos);
+}
+
+TEST(Edits, through_a_lens_take_factors_that_are_finite_and_tokens_with_stars) {
+  for (const char* factor : {"1e40", "-1e7", "nan", "-nan", "inf", "+Infinity", "1e999"})
+    EXPECT_NE(refused_edit("logit@0=add: the*" + std::string(factor)).find("add:TOKEN*X"), std::string::npos) << factor;
+  EXPECT_EQ(api::parse_edit("logit@0=add: the*-1.5e2", {}).lens->factor, -150);
+  EXPECT_EQ(api::parse_edit("logit@0=add: the*+2", {}).lens->factor, 2);
+  EXPECT_EQ(api::parse_edit("logit@0=add:**", {}).lens->tokens, "**");
+  EXPECT_EQ(api::parse_edit("logit@0=add:a*b", {}).lens->tokens, "a*b");
+  EXPECT_THROW(api::parse_edit("resid_post0=scale:1e40", {}), api::FieldError);
+  EXPECT_THROW(api::edit_from_json({{"site", "resid_post0"}, {"op", "scale"}, {"value", 1e40}}), api::FieldError);
+}
+
+TEST(Edits, through_a_registered_lens_do_not_say_where_it_lies) {
+  const fs::path home = fs::path(testing::TempDir()) / "microtome_secret_home";
+  fs::create_directories(home / "lenses");
+  std::ofstream(home / "lenses/broken.safetensors") << "this is not a lens at all";
+  std::ofstream(home / "lenses/broken2.pt") << "PK this is not a lens at all";
+  const char* before = std::getenv("MICROTOME_HOME");
+  const std::string old = before ? before : "";
+  setenv("MICROTOME_HOME", home.c_str(), 1);
+  for (const char* name : {"broken", "broken2", "absent", "../x", ""}) {
+    try {
+      api::registered_lens(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()).find("secret"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+    }
+  }
+  before ? setenv("MICROTOME_HOME", old.c_str(), 1) : unsetenv("MICROTOME_HOME");
+  fs::remove_all(home);
 }
 
 // A model of 96 tokens with a tokenizer that knows more.

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "../formats/malformed.h"
 #include "microtome/base/rng.h"
@@ -184,6 +186,76 @@ TEST(Fits, killed_and_taken_up_again_end_with_the_same_bytes) {
   }
 }
 
+// Cancels after so many checks, wherever in a step that is.
+void run_with_a_cancel(const std::function<std::unique_ptr<Trainer>()>& make, const std::filesystem::path& folder, int64_t steps,
+                       int64_t after_step) {
+  Progress progress([](const ProgressReport&) {}, 0, 0);
+  const auto trainer = make();
+  int64_t seen = 0;
+  std::jthread other;
+  std::atomic<bool> go = false;
+  other = std::jthread([&] {
+    go.wait(false);
+    progress.cancel();
+  });
+  try {
+    run_training(*trainer, {.folder = folder,
+                            .steps = steps,
+                            .on_step =
+                                [&](const Json&) {
+                                  if (++seen != after_step) return;
+                                  go = true;
+                                  go.notify_all();
+                                },
+                            .progress = &progress});
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kCancelled);
+  }
+  go = true;
+  go.notify_all();
+  run_training(*make(), {.folder = folder, .steps = steps, .resume = true});
+}
+
+TEST(Fits, cancelled_within_a_step_end_with_the_same_bytes) {
+  const auto model = golden_model("llama_gqa_tied");
+  std::vector<std::vector<int32_t>> text;
+  for (uint64_t i = 0; i < 6; ++i) text.push_back(random_tokens(model->config().vocab, 90, i));
+  const std::function<std::unique_ptr<Trainer>()> makers[] = {
+      [&] {
+        return std::make_unique<JacobianTrainer>(*model, TokenCursor(text, 30, 7), JacobianOptions{.rows_at_once = 30},
+                                                 Json{{"seed", 7}});
+      },
+      [&] {
+        return std::make_unique<TunedTrainer>(*model, TokenCursor(text, 30, 7), TunedOptions{.steps = 12, .positions = 20},
+                                              Json{{"seed", 7}});
+      }};
+  for (const auto& make : makers) {
+    TempFolder whole;
+    run_training(*make(), {.folder = whole.path(), .steps = 12});
+    for (int64_t after = 1; after < 10; after += 2) {
+      TempFolder cut;
+      run_with_a_cancel(make, cut.path(), 12, after);
+      for (const char* file : {"state.safetensors", "metrics.jsonl"})
+        EXPECT_EQ(content(whole / file), content(cut / file)) << file;
+    }
+  }
+}
+
+// Cancelled before the first step is over, which is when most is lost.
+TEST(Fits, cancelled_in_their_first_step_can_be_taken_up) {
+  const auto model = golden_model("llama_gqa_tied");
+  const std::vector<std::vector<int32_t>> text{random_tokens(model->config().vocab, 90, 1)};
+  TempFolder out;
+  Progress progress;
+  JacobianTrainer first(*model, TokenCursor(text, 30, 7), {}, {}), second(*model, TokenCursor(text, 30, 7), {}, {});
+  progress.cancel();
+  expect_error(ErrorKind::kCancelled, "",
+               [&] { run_training(first, {.folder = out.path(), .steps = 2, .progress = &progress}); });
+  EXPECT_EQ(first.sum().prompts(), 0);
+  run_training(second, {.folder = out.path(), .steps = 2, .resume = true});
+  EXPECT_EQ(second.sum().prompts(), 2);
+}
+
 TEST(Fits, are_taken_up_by_the_same_options_only) {
   const auto model = golden_model("gpt2");
   const std::vector<std::vector<int32_t>> text{random_tokens(model->config().vocab, 200, 1)};
@@ -200,6 +272,47 @@ TEST(Fits, are_taken_up_by_the_same_options_only) {
                [&] { run_training(other, {.folder = out.path(), .steps = 3, .resume = true}); });
   run_training(again, {.folder = out.path(), .steps = 4, .resume = true});  // more prompts for a finished fit
   EXPECT_EQ(again.sum().prompts(), 4);
+}
+
+// A run of 3 steps whose state then says something else.
+void expect_corrupt(const std::function<std::unique_ptr<Trainer>()>& make, const std::string& part,
+                    const std::function<void(Json& values)>& change, const std::string& metrics = "{}\n{}\n{}\n") {
+  TempFolder out;
+  const auto trainer = make();
+  run_training(*trainer, {.folder = out.path(), .steps = 3});
+  StateWriter state;
+  trainer->save(state);
+  state.values["step"] = 3;
+  state.values["options"] = trainer->options();
+  change(state.values);
+  state.save(out / "state.safetensors");
+  out.write("metrics.jsonl", metrics);
+  expect_error(ErrorKind::kCorrupt, part, [&] { run_training(*make(), {.folder = out.path(), .steps = 4, .resume = true}); });
+}
+
+TEST(Fits, are_not_taken_up_from_states_that_contradict_themselves) {
+  const auto model = golden_model("gpt2");
+  const std::vector<std::vector<int32_t>> text{random_tokens(model->config().vocab, 200, 1)};
+  const std::function<std::unique_ptr<Trainer>()> jacobian = [&] {
+    return std::make_unique<JacobianTrainer>(*model, TokenCursor(text, 25, 1), JacobianOptions{}, Json::object());
+  };
+  const std::function<std::unique_ptr<Trainer>()> tuned = [&] {
+    return std::make_unique<TunedTrainer>(*model, TokenCursor(text, 25, 1), TunedOptions{.steps = 4, .positions = 20},
+                                          Json::object());
+  };
+  for (const auto& [make, own] : {std::pair{jacobian, "n_done"}, std::pair{tuned, "steps_done"}}) {
+    const auto set = [](std::vector<const char*> keys, int64_t n) {
+      return [keys, n](Json& values) {
+        for (const char* key : keys) values[key] = n;
+      };
+    };
+    expect_corrupt(make, "\"step\" is -5", set({"step"}, -5));
+    expect_corrupt(make, own, set({own}, -5));
+    expect_corrupt(make, "steps", set({"step"}, 2));
+    expect_corrupt(make, "steps", set({"step", own}, 1'000'000'000'000'000));
+    expect_corrupt(make, "options", [](Json& values) { values["options"] = 3; });
+    expect_corrupt(make, "holds 2 whole lines, the state beside it 3 steps", set({}, 0), "{}\n{}\n{");
+  }
 }
 
 TEST(Fits, that_are_interrupted_keep_the_steps_they_have_taken) {
@@ -226,6 +339,7 @@ FittedLens random_lens(int64_t d, int64_t layers, LensKind kind) {
   lens.d_model = d;
   lens.n_prompts = 12;
   lens.model = "tiny";
+  lens.model_sha256 = std::string(64, 'a');
   lens.fit = "{}";
   uint64_t n = 0;
   for (int64_t l = 0; l < layers; ++l) {
@@ -247,7 +361,6 @@ TEST(LensFiles, hold_what_was_saved) {
   TempFolder folder;
   for (const LensKind kind : {LensKind::kTuned, LensKind::kJacobian}) {
     FittedLens lens = random_lens(20, 3, kind);
-    lens.model_sha256 = std::string(64, 'a');
     for (const LensStorage storage : {LensStorage::kF32, LensStorage::kInt8}) {
       save_lens(folder / "lens.safetensors", lens, storage);
       const FittedLens back = load_lens(folder / "lens.safetensors");
@@ -273,15 +386,37 @@ TEST(LensFiles, the_published_format_holds_a_jacobian_in_f16) {
   const FittedLens back = load_lens(folder / "lens.pt");
   EXPECT_EQ(back.kind, LensKind::kJacobian);
   EXPECT_EQ(back.n_prompts, 12);
+  EXPECT_EQ(back.model, "tiny");
+  EXPECT_EQ(back.model_sha256, lens.model_sha256);
+  EXPECT_EQ(back.doubt("f"), "");
   ASSERT_EQ(back.layers.size(), 3u);
   for (int l = 0; l < 3; ++l) EXPECT_LE(largest_difference(back.layers[l].delta, lens.layers[l].delta), 5.0 / 2048);
   expect_error(ErrorKind::kInvalidArgument, "tuned",
                [&] { export_jacobian(folder / "no.pt", random_lens(20, 3, LensKind::kTuned)); });
+  if (std::filesystem::exists("/dev/full"))
+    expect_error(ErrorKind::kIo, "/dev/full", [&] { export_jacobian("/dev/full", lens); });
+}
+
+TEST(LensFiles, that_name_no_model_are_doubted_if_published_and_refused_if_ours) {
+  TempFolder folder;
+  FittedLens lens = random_lens(20, 3, LensKind::kJacobian);
+  for (const char* hash : {"", "abc"}) {
+    lens.model_sha256 = hash;
+    save_lens(folder / "lens.safetensors", lens, LensStorage::kF32);
+    expect_error(ErrorKind::kCorrupt, "model_sha256", [&] { load_lens(folder / "lens.safetensors"); });
+  }
+  export_jacobian(folder / "odd.pt", lens);
+  expect_error(ErrorKind::kInvalidArgument, "model_sha256", [&] { load_lens(folder / "odd.pt"); });
+  lens.model_sha256 = "";
+  export_jacobian(folder / "lens.pt", lens);
+  EXPECT_NE(load_lens(folder / "lens.pt").doubt("f").find("only its shapes"), std::string::npos);
 }
 
 TEST(LensFiles, of_another_model_are_refused) {
   const auto model = golden_model("llama_gqa_tied");
   FittedLens lens = random_lens(32, 2, LensKind::kJacobian);
+  expect_error(ErrorKind::kInvalidArgument, "SHA-256", [&] { lens.check_fits(*model, "f"); });
+  lens.model_sha256 = "";
   EXPECT_NO_THROW(lens.check_fits(*model, "f")) << "a file from elsewhere names no hash";
   lens.model_sha256 = model_sha256(*model);
   EXPECT_NO_THROW(lens.check_fits(*model, "f"));

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 #include "../formats/malformed.h"
@@ -107,10 +108,41 @@ TEST(StateFile, gives_back_the_same_bits) {
   in.read("f", std::span(f));
   EXPECT_EQ(d, doubles);
   EXPECT_EQ(f, floats);
-  EXPECT_EQ(in.integer("step"), 17);
+  EXPECT_EQ(in.count("step"), 17);
   expect_error(ErrorKind::kCorrupt, "another kind of run", [&] { in.read("g", std::span(f)); });
-  expect_error(ErrorKind::kCorrupt, "expected 12 bytes", [&] { in.read("f", std::span(wrong)); });
-  expect_error(ErrorKind::kCorrupt, "epoch", [&] { in.integer("epoch"); });
+  expect_error(ErrorKind::kCorrupt, "expected F32 [3]", [&] { in.read("f", std::span(wrong)); });
+  expect_error(ErrorKind::kCorrupt, "epoch", [&] { in.count("epoch"); });
+}
+
+TEST(StateFile, refuses_numbers_below_zero_values_that_are_not_finite_and_files_of_another_kind) {
+  TempFolder folder;
+  const std::vector<float> floats{1, std::numeric_limits<float>::quiet_NaN()};
+  const std::vector<double> doubles{std::numeric_limits<double>::infinity()};
+  StateWriter out;
+  out.add("f", std::span(floats));
+  out.add("d", std::span(doubles));
+  out.values["step"] = -5;
+  out.values["wide"] = ~uint64_t{0};
+  out.save(folder / "state");
+  const StateReader in(folder / "state");
+  std::vector<float> f(2);
+  std::vector<double> d(1);
+  expect_error(ErrorKind::kCorrupt, "state: \"f\" holds a value that is not finite", [&] { in.read("f", std::span(f)); });
+  expect_error(ErrorKind::kCorrupt, "not finite", [&] { in.read("d", std::span(d)); });
+  expect_error(ErrorKind::kCorrupt, "\"step\" is -5", [&] { in.count("step"); });
+  expect_error(ErrorKind::kCorrupt, "\"wide\"", [&] { in.count("wide"); });
+
+  const std::vector<CheckpointTensor> column{{"f", DType::kF32, {2, 1}, std::as_bytes(std::span(f))}};
+  const auto write = [&](const char* format, const char* values) {
+    const std::vector<std::pair<std::string, std::string>> texts{{"format", format}, {"values", values}};
+    write_safetensors(folder / "state", column, texts);
+  };
+  write("microtome state", "{}");
+  expect_error(ErrorKind::kCorrupt, "[2, 1]", [&] { StateReader(folder / "state").read("f", std::span(f)); });
+  write("microtome lens", "{}");
+  expect_error(ErrorKind::kCorrupt, "is no state", [&] { StateReader(folder / "state"); });
+  write("microtome state", "[]");
+  expect_error(ErrorKind::kCorrupt, "is no state", [&] { StateReader(folder / "state"); });
 }
 
 // Values of torch.optim.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01), gradient 1, -2 then 0.5, 0.5.

@@ -23,8 +23,34 @@ int64_t whole(std::string_view text, const char* what) {
 double real(std::string_view text, const char* what) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(static_cast<float>(value)))
     bad(fmt::format("{} is \"{}\", expected a number", what, printable(text)));
+  return value;
+}
+
+// Lens vectors are about 1 long and streams at most thousands: far below what overflows in a norm, far above what means anything.
+constexpr double kMostLensFactor = 1e6;
+
+// "LENS@LAYER" cut into its parts; nothing without an @, which no site has.
+std::optional<std::pair<std::string, int64_t>> lens_of(std::string_view site) {
+  const size_t at = site.rfind('@');
+  if (at == std::string_view::npos) return {};
+  auto lens = lens_and_layer(site);
+  if (!lens && at == 0) bad(fmt::format("\"{}\": the lens before @ is missing, as in LENS@20", printable(site)));
+  if (!lens)
+    bad(fmt::format("\"{}\": the layer behind @ is \"{}\", expected one number from 0, as in LENS@20", printable(site),
+                    printable(site.substr(at + 1))));
+  return lens;
+}
+
+// The factor behind the last star of "TOKEN*X", none if no number stands there: a token may hold a star.
+std::optional<double> lens_factor(std::string_view text) {
+  double value = 0;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (end != text.data() + text.size() || error == std::errc::invalid_argument) return {};
+  if (error != std::errc() || !(std::abs(value) <= kMostLensFactor))  // nan, inf, 1e999 too
+    bad(fmt::format("the factor of add:TOKEN*X is \"{}\", expected a number from -1e6 to 1e6", printable(text)));
   return value;
 }
 
@@ -70,12 +96,12 @@ void set_lens_operation(LensEdit& lens, std::string_view word, std::string_view 
   else
     bad(fmt::format("{}@{}={}: expected add:TOKEN*X, ablate:TOKEN or swap:A:B", printable(lens.name), lens.layer,
                     printable(word)));
-  // A token may hold a star: only a number behind the last one is the factor.
   const size_t star = value.rfind('*');
-  if (word == "add" && star != std::string_view::npos && star > 0 && star + 1 < value.size() &&
-      value.find_first_not_of("+-.0123456789eE", star + 1) == std::string_view::npos) {
-    lens.factor = real(value.substr(star + 1), "factor after *");
-    value = value.substr(0, star);
+  if (word == "add" && star != std::string_view::npos && star > 0) {
+    if (const auto factor = lens_factor(value.substr(star + 1))) {
+      lens.factor = *factor;
+      value = value.substr(0, star);
+    }
   }
   if (value.empty()) bad(fmt::format("{}@{}={}: a token is missing", printable(lens.name), lens.layer, word));
   lens.tokens = value;
@@ -144,7 +170,7 @@ EditOptions parse_edit(const std::string& text, const std::function<Tensor(const
     bad(fmt::format("\"{}\" does not say what to do: end it with =zero, =mean, =scale:X, =add:F.npy, =set:F.npy or =from:TEXT",
                     printable(text)));
   rest.remove_prefix(1);
-  if (auto lens = lens_and_layer(edit.site)) {
+  if (auto lens = lens_of(edit.site)) {
     edit.lens.emplace();
     edit.lens->name = lens->first;
     edit.lens->layer = lens->second;
@@ -197,7 +223,7 @@ EditOptions edit_from_json(const Json& json) {
     else bad(fmt::format("unknown field \"{}\"; known are site, pos, head, neuron, op, value", printable(key)));
   }
   if (edit.site.empty()) bad("site is missing");
-  if (auto lens = lens_and_layer(edit.site)) {
+  if (auto lens = lens_of(edit.site)) {
     if (!value || !value->is_string()) bad(fmt::format("{} needs a text as value: TOKEN*X, TOKEN or A:B", printable(edit.site)));
     edit.lens.emplace();
     edit.lens->name = lens->first;
@@ -214,6 +240,7 @@ EditOptions edit_from_json(const Json& json) {
     if (!value || !value->is_number()) bad("scale needs a number as value");
     edit.op = EditOp::kScale;
     edit.factor = value->get<float>();
+    if (!std::isfinite(edit.factor)) bad(fmt::format("scale is {}, expected a number", dump_json(*value)));
   } else if (op == "add" || op == "set") {
     if (!value || value->is_string()) bad(fmt::format("{} needs a number or an array as value (files cannot be named here)", op));
     edit.op = op == "add" ? EditOp::kAdd : EditOp::kSet;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -100,6 +101,18 @@ Json decompositions(const Context& context, const FittedLens* lens, const LensRe
   return out;
 }
 
+// What could not be found out about the lenses that are used.
+Json lens_warnings(const LensCommandOptions& options) {
+  Json out = Json::array();
+  const auto add = [&](const std::string& doubt) {
+    if (!doubt.empty() && std::find(out.begin(), out.end(), Json(doubt)) == out.end()) out.push_back(doubt);
+  };
+  if (options.lens) add(options.lens->doubt(printable(options.lens_name, 200)));
+  for (const EditOptions& e : options.edits)
+    if (e.lens) add(lens_doubt(*e.lens));
+  return out;
+}
+
 }  // namespace
 
 void set_lens(LensCommandOptions& options, LensKind kind, const std::string& name, std::shared_ptr<const FittedLens> lens) {
@@ -176,6 +189,7 @@ std::vector<Json> lens(const Context& context, const LensCommandOptions& options
           {"kind", lens_kind_name(options.lens->kind)}, {"name", options.lens_name}, {"prompts", options.lens->n_prompts}};
       result["layers"] = layers_json(*options.lens, r);
     }
+    if (const Json doubts = lens_warnings(options); !doubts.empty()) result["warnings"] = doubts;
     if (options.decompose > 0) result["decomposition"] = decompositions(context, options.lens.get(), r, options.decompose);
   }
   return results;

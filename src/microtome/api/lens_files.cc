@@ -36,6 +36,19 @@ std::vector<std::string> known_names() {
   return names;
 }
 
+// Requests come from elsewhere: errors name the lens, not where it lies on this machine.
+std::shared_ptr<const FittedLens> load_registered(const fs::path& path, const std::string& name) {
+  try {
+    return std::make_shared<const FittedLens>(load_lens(path));
+  } catch (const Error& e) {
+    std::string message = e.what();
+    const std::string where = printable(path.string(), 200), shown = fmt::format("lens \"{}\"", printable(name));
+    for (size_t at = message.find(where); at != std::string::npos; at = message.find(where, at + shown.size()))
+      message.replace(at, where.size(), shown);
+    throw Error(e.kind(), "{}", message);
+  }
+}
+
 int32_t token_of(const Model& model, std::string_view text) { return find_token(model, std::string(text)); }
 
 // The vector of "TOKEN" or "~TOKEN".
@@ -75,11 +88,10 @@ bool in_slice(const Slice& where, const Sequence& q, int64_t position) {
 
 std::shared_ptr<const FittedLens> registered_lens(const std::string& name) {
   if (name.empty() || name.find_first_of("/\\") != std::string::npos || name.starts_with("."))
-    throw Error(ErrorKind::kInvalidArgument, "lens \"{}\": expected the name of a lens under {}", printable(name),
-                printable((data_home() / "lenses").string(), 200));
+    throw Error(ErrorKind::kInvalidArgument, "lens \"{}\": expected the name of a lens that `microtome train lens` made",
+                printable(name));
   for (const char* end : {"", ".safetensors", ".pt"})
-    if (const fs::path path = lens_path(data_home() / "lenses" / (name + end)); !path.empty())
-      return std::make_shared<const FittedLens>(load_lens(path));
+    if (const fs::path path = lens_path(data_home() / "lenses" / (name + end)); !path.empty()) return load_registered(path, name);
   throw Error(ErrorKind::kNotFound, "no lens is called \"{}\"; there are: {}; `microtome train lens` makes one", printable(name),
               known_names().empty() ? "none" : fmt::format("{}", fmt::join(known_names(), ", ")));
 }
@@ -91,6 +103,8 @@ std::shared_ptr<const FittedLens> open_lens(const std::string& name_or_path) {
     throw Error(ErrorKind::kNotFound, "{}: no such lens; `microtome train lens` makes one", printable(name_or_path, 200));
   return registered_lens(name_or_path);
 }
+
+std::string lens_doubt(const LensEdit& edit) { return edit.lens ? edit.lens->doubt(printable(edit.name, 200)) : std::string(); }
 
 std::optional<std::pair<std::string, int64_t>> lens_and_layer(std::string_view site) {
   const size_t at = site.rfind('@');

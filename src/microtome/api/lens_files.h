@@ -37,6 +37,9 @@ struct LensEdit {
 // "LENS@LAYER" cut into its parts; nothing if it has another form.
 std::optional<std::pair<std::string, int64_t>> lens_and_layer(std::string_view site);
 
+// FittedLens::doubt of the edit's lens.
+std::string lens_doubt(const LensEdit& edit);
+
 // The edit on a model: tuned lenses at the input of their block, others at its output. Throws InvalidArgument (a lens of another
 // model, a layer outside of it, a token that is none).
 Edit bind_lens_edit(const Model& model, const LensEdit& edit, const Slice& where);

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <limits>
 
@@ -11,6 +12,7 @@
 #include "microtome/base/file.h"
 #include "microtome/base/threads.h"
 #include "microtome/cli/progress_line.h"
+#include "microtome/cli/terminal.h"
 #include "microtome/formats/npy.h"
 
 namespace microtome::cli {
@@ -150,9 +152,13 @@ void EditArguments::declare(OptionSet& options) {
                 edits);
 }
 
-std::vector<api::EditOptions> EditArguments::read() const {
+std::vector<api::EditOptions> EditArguments::read(bool quiet) const {
   std::vector<api::EditOptions> out;
-  for (const std::string& e : edits) out.push_back(api::parse_edit(e, load_array));
+  for (const std::string& e : edits) {
+    out.push_back(api::parse_edit(e, load_array));
+    const std::string doubt = out.back().lens ? api::lens_doubt(*out.back().lens) : std::string();
+    if (!doubt.empty() && !quiet) std::fprintf(stderr, "microtome: %s\n", inert(doubt).c_str());
+  }
   return out;
 }
 

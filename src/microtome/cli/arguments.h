@@ -75,7 +75,8 @@ class InputArguments {
 struct EditArguments {
   std::vector<std::string> edits;
   void declare(OptionSet& options);
-  std::vector<api::EditOptions> read() const;
+  // Says on standard error what could not be found out about their lenses, unless `quiet`.
+  std::vector<api::EditOptions> read(bool quiet = false) const;
 };
 
 // The prompts that an input holds.

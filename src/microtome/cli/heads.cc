@@ -77,7 +77,7 @@ class HeadsCommand : public Command {
     for (const auto* file : {&output_.out, &svg_}) check_writable(*file);
     if (input_.given()) options_.input = input_.read();
     options_.bos = input_.bos();
-    options_.edits = edits_.read();
+    options_.edits = edits_.read(output_.quiet);
     if (block_ > 0) options_.block = block_;
     if (repeat_ > 0) options_.repeat = repeat_;
     if (detectors_) options_.detectors = split(*detectors_);

@@ -48,7 +48,7 @@ class LensCommand : public Command {
   void run() override {
     for (const auto* file : {&output_.out, &svg_, &html_}) check_writable(*file);
     options_.input = input_.read();
-    options_.edits = edits_.read();
+    options_.edits = edits_.read(true);  // the result has their warnings too
     options_.positions = positions_.value_or("all");
     if (tuned_) set_lens(options_, LensKind::kTuned, *tuned_, api::open_lens(*tuned_));
     if (jacobian_) set_lens(options_, LensKind::kJacobian, *jacobian_, api::open_lens(*jacobian_));
@@ -57,6 +57,8 @@ class LensCommand : public Command {
                   prompt_count(options_.input));
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<Json> results = api::lens(loaded.context(), options_);
+    if (results[0].contains("warnings") && !output_.quiet)
+      for (const Json& w : results[0]["warnings"]) std::fprintf(stderr, "microtome: %s\n", inert(w.get<std::string>()).c_str());
     write_picture(svg_, api::lens_svg, results[0]);
     write_picture(html_, api::lens_html, results[0]);
     Output out(output_.out);

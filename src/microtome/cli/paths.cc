@@ -98,7 +98,7 @@ class PathsCommand : public Command {
   void run() override {
     check_writable(output_.out);
     options_.input = input_.read();
-    options_.edits = edits_.read();
+    options_.edits = edits_.read(output_.quiet);
     options_.folded = bias_view_ == "folded";
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<Json> results = api::paths(loaded.context(), options_);

@@ -27,7 +27,8 @@ class PerplexityCommand : public Command {
 
   void run() override {
     check_writable(output_.out);
-    api::PerplexityOptions options{.input = input_.read(), .edits = edits_.read(), .window = context_, .stride = stride_};
+    api::PerplexityOptions options{
+        .input = input_.read(), .edits = edits_.read(output_.quiet), .window = context_, .stride = stride_};
     LoadedModel loaded = model_.load(output_.quiet);
     const Json result = api::perplexity(loaded.context(), options);
     Output out(output_.out);

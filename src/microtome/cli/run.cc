@@ -70,7 +70,7 @@ class RunCommand : public Command {
       throw Error(ErrorKind::kInvalidArgument, "--out - holds the text; name a file for --sites");
     check_writable(output_.out);
     options_.input = input_.read();
-    options_.edits = edits_.read();
+    options_.edits = edits_.read(output_.quiet);
     options_.sites = split_sites(sites_);
     options_.use_cache = !no_cache_;
     options_.sampling.seed = static_cast<uint64_t>(model_.seed);

@@ -31,8 +31,11 @@ class TraceCommand : public Command {
     if (!output_.out)
       throw Error(ErrorKind::kInvalidArgument, "--out is missing: name the npz file to write, as in --out trace.npz");
     check_writable(output_.out);
-    api::TraceOptions options{
-        .input = input_.read(), .edits = edits_.read(), .sites = split_sites(sites_), .grad = grad_, .param_grad = param_grad_};
+    api::TraceOptions options{.input = input_.read(),
+                              .edits = edits_.read(output_.quiet),
+                              .sites = split_sites(sites_),
+                              .grad = grad_,
+                              .param_grad = param_grad_};
     LoadedModel loaded = model_.load(output_.quiet);
     const std::vector<api::NamedArray> arrays = api::trace(loaded.context(), options);
     write_npz_output(*output_.out, arrays);

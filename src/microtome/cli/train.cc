@@ -25,11 +25,15 @@ class TrainCommand : public Command {
     options.integer("--tokens", "N", "tokens seen (default: jacobian 12800, 100 prompts; tuned 128000, 500 steps)", lens_.tokens,
                     1, kMostTokens);
     options.integer("--context", "T", "tokens of a window (default 128)", lens_.context, 20, 1 << 20);
-    options.integer("--batch", "N", "tuned: positions of a step (default 256)", lens_.batch, 1, 1 << 20);
+    options.integer("--batch", "N", "tuned: positions of a step (default 256)", batch_, 1, 1 << 20);
     options.group("Output");
     options.text("--out", "DIR", "folder of the lens and of the state to go on from (default: lenses/ under MICROTOME_HOME)",
                  out_, OptionSet::Value::kFile);
-    options.flag("--resume", "go on with the run in that folder", lens_.resume);
+    options.flag(
+        "--resume",
+        "go on with the run in that folder: from its last whole step (Ctrl-C) or last state, saved every minute (killed); "
+        "a step of a Jacobian lens is a prompt, which takes minutes",
+        lens_.resume);
     options.text("--export", "F.pt", "jacobian: also write the published file format", export_, OptionSet::Value::kFile);
     options.flag("--json", "print JSON lines, one a step, and the result last", json_);
     options.flag("--quiet", "no progress and no remarks", quiet_);
@@ -47,6 +51,9 @@ class TrainCommand : public Command {
     lens_.kind = kind_ == "jacobian" ? LensKind::kJacobian : LensKind::kTuned;
     if (export_ && lens_.kind != LensKind::kJacobian)
       throw Error(ErrorKind::kInvalidArgument, "--export: only Jacobian lenses have a published file format");
+    if (batch_ > 0 && lens_.kind == LensKind::kJacobian)
+      throw Error(ErrorKind::kInvalidArgument, "--batch: belongs to --kind tuned; a Jacobian lens takes one prompt a step");
+    if (batch_ > 0) lens_.batch = batch_;
     check_writable(export_);
     if (export_) lens_.export_file = *export_;
     lens_.seed = static_cast<uint64_t>(model_.seed);
@@ -78,6 +85,7 @@ class TrainCommand : public Command {
 
   ModelArguments model_;
   api::TrainLensOptions lens_;
+  int64_t batch_ = 0;  // 0: not given
   std::string what_, kind_ = "tuned";
   std::optional<std::string> text_, out_, export_;
   bool json_ = false, quiet_ = false;

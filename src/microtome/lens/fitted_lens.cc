@@ -46,13 +46,18 @@ void FittedLens::check_fits(const Model& model, const std::string& where) const 
     throw Error(ErrorKind::kInvalidArgument,
                 "{}: the lens has {} layers, a {} lens of this model has {}; it was fitted to another", where, layers.size(),
                 lens_kind_name(kind), most);
-  if (model_sha256.empty()) return;
+  if (model_sha256.empty()) return;  // doubt() says so
   const std::string hash = microtome::model_sha256(model);
   if (hash != model_sha256)
     throw Error(
         ErrorKind::kInvalidArgument,
         "{}: the lens was fitted to a model with SHA-256 {}.., this one has {}..; fit it again with `microtome train lens`",
         where, printable(model_sha256.substr(0, 12)), hash.substr(0, 12));
+}
+
+std::string FittedLens::doubt(const std::string& where) const {
+  if (!model_sha256.empty()) return {};
+  return where + ": does not name the model that it was fitted to (model_sha256); only its shapes could be checked";
 }
 
 }  // namespace microtome

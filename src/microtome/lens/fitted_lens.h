@@ -45,6 +45,9 @@ struct FittedLens {
 
   // Throws InvalidArgument if the lens was fitted to another model; `where` begins the message.
   void check_fits(const Model& model, const std::string& where) const;
+
+  // What check_fits could not find out: for a lens that names no model, only its shapes are looked at. Empty: nothing.
+  std::string doubt(const std::string& where) const;
 };
 
 // y = x + delta x + bias, for rows x [rows, D].

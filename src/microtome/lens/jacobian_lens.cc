@@ -69,9 +69,9 @@ void JacobianSum::add(const Model& model, std::span<const int32_t> prompt, const
   if (positions < 1)
     throw Error(ErrorKind::kInvalidArgument, "jacobian lens: a prompt has {} tokens, expected at least {} ({} are left out)",
                 prompt.size(), options.skip + 2, options.skip + 1);
-  ++prompts_;
   if (sums_.empty()) {
     if (progress) progress->step(1);
+    ++prompts_;
     return;
   }
   const int64_t copies = copies_at_once(d_model_, positions, options.rows_at_once);
@@ -86,8 +86,10 @@ void JacobianSum::add(const Model& model, std::span<const int32_t> prompt, const
     std::copy_n(std::as_const(start.residual).f32(), positions * d_model_, residual.f32() + c * positions * d_model_);
   }
 
+  // Of this prompt alone: an interrupted one leaves no trace.
+  std::vector<std::vector<double>> part(sums_.size(), std::vector<double>(d_model_ * d_model_, 0.0));
   int64_t first = 0, cotangents = 0;  // of the backward that runs
-  const auto keep = [&](int64_t layer, const Tensor& g) { add_rows(g, positions, first, cotangents, sums_[layer]); };
+  const auto keep = [&](int64_t layer, const Tensor& g) { add_rows(g, positions, first, cotangents, part[layer]); };
   Tape tape(model.context());
   Plan plan;
   plan.logit_rows = LogitRows::kNone;
@@ -112,6 +114,9 @@ void JacobianSum::add(const Model& model, std::span<const int32_t> prompt, const
     tape.backward_again(out.residual, seed);
     if (progress) progress->step(static_cast<double>(cotangents) / static_cast<double>(outputs));
   }
+  for (size_t l = 0; l < sums_.size(); ++l)
+    for (size_t i = 0; i < sums_[l].size(); ++i) sums_[l][i] += part[l][i];
+  ++prompts_;
 }
 
 void JacobianSum::merge(const JacobianSum& other) {

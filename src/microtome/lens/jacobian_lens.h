@@ -32,8 +32,8 @@ class JacobianSum {
  public:
   explicit JacobianSum(const Config& config);
 
-  // Throws InvalidArgument if S is empty, and what forward throws; the sums are of no more use if it throws midway. Steps a
-  // progress that was begun by 1 in all.
+  // Throws InvalidArgument if S is empty, and what forward throws; the sums are as before if it throws. Steps a progress
+  // that was begun by 1 in all.
   void add(const Model& model, std::span<const int32_t> prompt, const JacobianOptions& options, Progress* progress = nullptr);
 
   // Sums of two fits of the same model: as if one had seen all prompts.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "microtome/base/error.h"
+
 namespace microtome {
 
 JacobianTrainer::JacobianTrainer(const Model& model, TokenCursor cursor, const JacobianOptions& options, Json identity)
@@ -37,9 +39,11 @@ void JacobianTrainer::save(StateWriter& out) const {
   out.values["n_done"] = sum_.prompts();
 }
 
-void JacobianTrainer::load(const StateReader& in) {
+void JacobianTrainer::load(const StateReader& in, int64_t steps) {
   for (int64_t l = 0; l < sum_.layers(); ++l) in.read("jacobian_sum." + std::to_string(l), std::span(sum_.sum(l)));
-  sum_.set_prompts(in.integer("n_done"));
+  const int64_t prompts = in.count("n_done");
+  if (prompts != steps) in.corrupt(fmt::format("holds {} prompts after {} steps, expected as many", prompts, steps));
+  sum_.set_prompts(prompts);
 }
 
 }  // namespace microtome

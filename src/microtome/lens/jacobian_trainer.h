@@ -22,7 +22,7 @@ class JacobianTrainer : public Trainer {
   bool steps_progress() const override { return true; }
   Json options() const override;
   void save(StateWriter& out) const override;
-  void load(const StateReader& in) override;
+  void load(const StateReader& in, int64_t steps) override;
 
   const JacobianSum& sum() const { return sum_; }
 

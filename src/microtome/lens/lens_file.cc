@@ -50,6 +50,10 @@ int64_t whole(const std::string& text) {
   return error == std::errc() && end == text.data() + text.size() ? n : -1;
 }
 
+bool is_sha256(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
 // --- our own format ------------------------------------------------------------------------------------------------------------
 
 class Reader {
@@ -72,6 +76,9 @@ class Reader {
     lens.n_prompts = std::max<int64_t>(0, whole(texts_["n_prompts"]));
     lens.model = texts_["model"];
     lens.model_sha256 = texts_["model_sha256"];
+    if (!is_sha256(lens.model_sha256))
+      corrupt(fmt::format("its model_sha256 is \"{}\", expected 64 hexadecimal digits: the model it was fitted to",
+                          printable(lens.model_sha256)));
     lens.fit = texts_["fit"];
     for (int64_t l = 0; l < n; ++l) lens.layers.push_back(read_map(l, lens.d_model));
     return lens;
@@ -141,6 +148,18 @@ FittedLens from_torch(const TorchValue& file, const std::string& where) {
     }
   }
   if (!j || !j->as<TorchValue::Dict>()) refuse("is no Jacobian lens: it has no dict \"J\" of layers");
+  if (const TorchValue* about = file.find("metadata"); about && about->as<TorchValue::Dict>()) {
+    const auto read = [&](const char* key, std::string& text) {
+      const TorchValue* value = about->find(key);
+      if (!value || value->as<std::monostate>()) return;
+      if (!value->as<std::string>()) refuse(fmt::format("metadata.{} is no text", key));
+      text = *value->as<std::string>();
+    };
+    read("model", lens.model);
+    read("model_sha256", lens.model_sha256);
+    if (!lens.model_sha256.empty() && !is_sha256(lens.model_sha256))
+      refuse(fmt::format("metadata.model_sha256 is \"{}\", expected 64 hexadecimal digits", printable(lens.model_sha256)));
+  }
   std::map<int64_t, const TorchTensor*> layers;
   for (const auto& [key, value] : *j->as<TorchValue::Dict>()) {
     const int64_t layer = key.as<int64_t>() ? *key.as<int64_t>() : whole(*key.as<std::string>());
@@ -229,7 +248,14 @@ void export_jacobian(const std::filesystem::path& path, const FittedLens& lens) 
   file.emplace_back(text("source_layers"), std::move(sources));
   file.emplace_back(text("d_model"), d);
   file.emplace_back(text("metadata"), std::move(metadata));
-  write_torch(path, std::move(file));
+  try {
+    write_torch(path, std::move(file));
+  } catch (const Error& e) {
+    // The archive's writer does not know what it writes to.
+    const std::string where = printable(path.string(), 200);
+    if (std::string_view(e.what()).starts_with(where)) throw;
+    throw Error(e.kind(), "{}: {}", where, e.what());
+  }
 }
 
 FittedLens rounded_to_int8(const FittedLens& lens) {

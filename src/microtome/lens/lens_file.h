@@ -5,8 +5,9 @@
 //   export_jacobian("jacobian.pt", lens);                           // the published format
 //
 // Our format is safetensors: `layers.L.delta` [D, D] (I8 with `layers.L.scale` [D]: value = scale of its row * byte; or F32),
-// `layers.L.bias` [D]; the metadata holds kind, model, model_sha256, n_prompts, fit. The published format is a PyTorch file
-// {J: {layer: [D, D] f16}, n_prompts, source_layers, d_model, metadata}, or a fit's running sums {jacobian_sum, n_done}.
+// `layers.L.bias` [D]; the metadata holds kind, model, model_sha256 (needed), n_prompts, fit. The published format is a PyTorch
+// file {J: {layer: [D, D] f16}, n_prompts, source_layers, d_model, metadata}, or a fit's running sums {jacobian_sum, n_done};
+// its metadata may hold model and model_sha256.
 // Files are untrusted. Thread rule: free functions without state.
 #pragma once
 

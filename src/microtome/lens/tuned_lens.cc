@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "microtome/base/error.h"
 #include "microtome/base/rng.h"
 #include "microtome/base/threads.h"
 #include "microtome/lens/lens_evaluation.h"
@@ -56,19 +57,22 @@ Json TunedTrainer::step(int64_t number, Progress* progress) {
   const double lr = options_.lr * linear_decay(number, options_.steps);
   Json losses = Json::array();
   double sum = 0;
+  std::vector<Translator> next;  // all layers take the step, or none does
   for (size_t l = 0; l < translators_.size(); ++l) {
     if (progress) progress->check();
-    const double loss = step_layer(translators_[l], streams[l], target, lr);
+    const Translator& t = translators_[l];
+    next.push_back({t.delta.clone(), t.bias.clone(), t.delta_momentum.clone(), t.bias_momentum.clone()});
+    const double loss = step_layer(next[l], streams[l], target, lr);
     losses.push_back(loss);
     sum += loss;
   }
+  translators_ = std::move(next);
   ++steps_done_;
   return {{"step", number + 1},
           {"loss", sum / static_cast<double>(std::max<size_t>(1, translators_.size()))},
           {"losses", std::move(losses)}};
 }
 
-// One step of one layer; gives the loss before it.
 double TunedTrainer::step_layer(Translator& t, const Tensor& x, const Target& target, double lr) const {
   const OpContext ctx = model_.context();
   const Config& c = model_.config();
@@ -150,7 +154,7 @@ void TunedTrainer::save(StateWriter& out) const {
   out.values["steps_done"] = steps_done_;
 }
 
-void TunedTrainer::load(const StateReader& in) {
+void TunedTrainer::load(const StateReader& in, int64_t steps) {
   for (size_t l = 0; l < translators_.size(); ++l) {
     Translator& t = translators_[l];
     const std::string prefix = "layers." + std::to_string(l) + ".";
@@ -159,7 +163,9 @@ void TunedTrainer::load(const StateReader& in) {
     in.read(prefix + "delta_momentum", t.delta_momentum);
     in.read(prefix + "bias_momentum", t.bias_momentum);
   }
-  steps_done_ = in.integer("steps_done");
+  steps_done_ = in.count("steps_done");
+  if (steps_done_ != steps || steps > options_.steps)
+    in.corrupt(fmt::format("says {} and {} steps, expected the same number of at most {}", steps, steps_done_, options_.steps));
 }
 
 FittedLens TunedTrainer::lens() const {

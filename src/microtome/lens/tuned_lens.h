@@ -31,7 +31,7 @@ class TunedTrainer : public Trainer {
   Json step(int64_t number, Progress* progress) override;  // {step, loss, losses[]}, KL in nats before the step
   Json options() const override;
   void save(StateWriter& out) const override;
-  void load(const StateReader& in) override;
+  void load(const StateReader& in, int64_t steps) override;
 
   FittedLens lens() const;
 
@@ -40,6 +40,7 @@ class TunedTrainer : public Trainer {
     Tensor delta, bias, delta_momentum, bias_momentum;
   };
   struct Target;
+  // One step of one layer; gives the loss before it.
   double step_layer(Translator& t, const Tensor& x, const Target& target, double lr) const;
   std::vector<int32_t> draw_rows(int64_t number, int64_t rows) const;
 

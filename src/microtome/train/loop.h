@@ -3,8 +3,10 @@
 //   class TunedTrainer : public Trainer { ... };
 //   run_training(trainer, {.folder = "out", .steps = 500, .resume = true, .progress = &progress});
 //
-// In the folder: `state.safetensors` (written whole or not at all, every minute and at the end) and `metrics.jsonl` (one object
-// a step, what step() returned). A run that is killed and taken up again ends with the same bytes as one that was not.
+// In the folder: `state.safetensors` (written whole or not at all: before the first step, after it, then every minute, at the
+// end, and when the run is cancelled) and `metrics.jsonl` (one object a step, what step() returned). The metrics always hold
+// the state's steps, perhaps more; these are cut off and taken again. So a run that is killed at any moment and taken up again
+// ends with the same bytes as one that was not.
 // One thread.
 #pragma once
 
@@ -21,7 +23,8 @@ class Trainer {
  public:
   virtual ~Trainer() = default;
 
-  // One step. If it throws, the trainer is of no more use. `progress` (may be null) was begun with one unit a step; a trainer
+  // One step. If it throws Cancelled, the trainer is as it was before; if it throws something else, it is of no more use.
+  // `progress` (may be null) was begun with one unit a step; a trainer
   // whose steps are long steps it by parts of 1 itself and returns true from steps_progress().
   virtual Json step(int64_t number, Progress* progress) = 0;
   virtual bool steps_progress() const { return false; }
@@ -30,7 +33,8 @@ class Trainer {
   // is taken up again.
   virtual Json options() const = 0;
   virtual void save(StateWriter& out) const = 0;
-  virtual void load(const StateReader& in) = 0;
+  // `steps`: that the state holds. Throws Corrupt where the trainer's own numbers say otherwise.
+  virtual void load(const StateReader& in, int64_t steps) = 0;
 };
 
 struct LoopOptions {
@@ -44,7 +48,8 @@ struct LoopOptions {
 };
 
 // Throws InvalidArgument: there is a state already and `resume` is not set; it was made with other options. NotFound: there is
-// none to resume. What steps throw; Cancelled, with the state as it was after the last step saved.
+// none to resume. Corrupt: the state, or metrics with fewer steps than it. What steps throw; Cancelled, with the state as it was
+// after the last step saved.
 void run_training(Trainer& trainer, const LoopOptions& options);
 
 }  // namespace microtome

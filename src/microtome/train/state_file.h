@@ -39,20 +39,24 @@ class StateWriter {
 
 class StateReader {
  public:
-  // Throws NotFound, Io, Corrupt.
+  // Throws NotFound, Io, Corrupt (also for a safetensors file that is no state).
   explicit StateReader(const std::filesystem::path& path);
 
-  // Throws Corrupt if there is no such array, or it is of another type or size.
+  // Throws Corrupt if there is no such array, it is of another type or shape, or holds a value that is not finite.
   void read(const std::string& name, std::span<double> data) const;
   void read(const std::string& name, std::span<float> data) const;
   void read(const std::string& name, Tensor& data) const { read(name, std::span(data.f32(), static_cast<size_t>(data.numel()))); }
 
   const Json& values() const { return values_; }
-  // A whole number in `values`. Throws Corrupt.
-  int64_t integer(const std::string& name) const;
+  // A whole number from 0 in `values`. Throws Corrupt.
+  int64_t count(const std::string& name) const;
+
+  // Throws Corrupt, the file's name first.
+  [[noreturn]] void corrupt(const std::string& what) const;
 
  private:
-  void copy(const std::string& name, DType dtype, std::span<std::byte> data) const;
+  template <class T>
+  void copy(const std::string& name, DType dtype, std::span<T> data) const;
   std::string where_;
   MappedFile file_;
   SafetensorsContents contents_;
