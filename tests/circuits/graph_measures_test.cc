@@ -156,7 +156,42 @@ TEST(CircuitFile, refuses_whatever_else_a_file_may_hold) {
   refused("a score that is none", [](Json& j) { j["scores"][0] = Json::object(); });
   refused("roles that are none", [](Json& j) { j["roles"] = {1, 2}; });
   refused("a role twice", [](Json& j) { j["roles"] = {"a", "a"}; });
+  refused("a metric that there is not", [](Json& j) { j["metric"] = "accuracy"; });
+  refused("an ablation that there is not", [](Json& j) { j["ablation"] = "median"; });
   refused("too many roles", [](Json& j) { j["roles"] = std::vector<std::string>(100'000, "a"); });
+}
+
+TEST(CircuitFile, checks_the_kind_of_what_was_measured_too) {
+  const auto model = golden_model("llama_gqa_tied");
+  const Graph graph(model->config());
+  const auto refusal = [&](const char* name, const Json& value) -> std::string {
+    Json json = circuit_to_json(graph, some_circuit(graph), model_sha256(*model));
+    json[name] = value;
+    try {
+      circuit_from_json(json, "c.json", *model);
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(name), std::string::npos) << e.what();
+      EXPECT_TRUE(std::string(e.what()).starts_with("c.json: ")) << e.what();
+      return e.what();
+    }
+    return "";
+  };
+  for (const char* good : {"null", R"({"edges": 0, "sampled": 0, "missed": null})",
+                           R"({"edges": 5, "sampled": 5, "threshold": 1e-3, "missed": 0.5})"})
+    EXPECT_EQ(refusal("refined", parse_json(good, "test")), "") << good;
+  for (const char* bad : {"{}", R"({"n": 1})", R"({"edges": []})", R"({"edges": 5})", R"({"edges": 5, "sampled": -1})",
+                          R"({"edges": 1.5, "sampled": 1})", R"({"edges": 5, "sampled": 5, "missed": "x"})", "[]", "3", "true"})
+    EXPECT_NE(refusal("refined", parse_json(bad, "test")), "") << bad;
+  EXPECT_EQ(refusal("examples", {{"task", "ioi"}, {"n", 8}, {"seed", 0}, {"bos", true}}), "");
+  for (const char* bad : {"[]", "1", R"({"task": 5})", R"({"n": "many"})", R"({"seed": -1})", R"({"bos": 1})"})
+    EXPECT_NE(refusal("examples", parse_json(bad, "test")), "") << bad;
+  for (const char* name : {"method", "signed", "ig_gap", "missed", "nodes", "f", "faithfulness", "warnings", "acdc", "cpr"}) {
+    EXPECT_EQ(refusal(name, Json()), "") << name;
+    EXPECT_NE(refusal(name, name == std::string_view("acdc") ? Json::array() : Json::object()), "") << name;
+  }
+  EXPECT_EQ(refusal("n_edges", graph.n_edges()), "");
+  for (const Json& bad : {Json(graph.n_edges() + 1), Json(0), Json(-1), Json(1.5), Json("all")})
+    EXPECT_NE(refusal("n_edges", bad), "") << bad;
 }
 
 // --- exact effects that survive

@@ -118,12 +118,18 @@ Found score(const Context& context, const Graph& graph, const Prompts& prompts, 
 EdgeMask select_edges(const Graph& graph, const Found& found, const CircuitOptions& o, Json& report) {
   if (o.edges > 0 && o.nodes > 0) throw FieldError("nodes", "give --edges or --nodes, not both");
   if (o.select == "threshold") {
+    if (o.edges > 0 || o.nodes > 0)
+      throw FieldError("tau", "--select threshold takes what --tau says; leave --edges and --nodes out");
     if (!o.tau) throw FieldError("tau", "--select threshold needs --tau, the least size of a score");
     return prune(graph, select_threshold(found.scores, *o.tau, o.by_sign));
   }
   if (o.tau) throw FieldError("tau", "--tau is the threshold of --select threshold; name it");
   if (!found.node.empty()) {
     if (o.edges > 0) throw FieldError("edges", "--method atp scores nodes; give --nodes");
+    if (o.select != "top")
+      throw FieldError("select",
+                       fmt::format("--method atp scores nodes and takes the top ones, or by threshold; --select {} is for edges",
+                                   printable(o.select)));
     return select_nodes(graph, found.node, o.nodes > 0 ? o.nodes : std::max<int64_t>(1, graph.n_sources() / 10), o.by_sign);
   }
   const auto pick = [&](int64_t n) {
@@ -308,13 +314,19 @@ ExamplesOptions examples_of(const CircuitOptions& o, const Json& file) {
   const std::string none = fmt::format("{}: it does not hold the prompts that it was found on; give --pairs, or --task", o.where);
   const auto e = file.is_object() ? file.find("examples") : file.end();
   if (e == file.end() || !e->is_object()) throw Error(ErrorKind::kInvalidArgument, none);
-  Fields f(*e);
   ExamplesOptions out = o.examples;
-  out.task = f.text("task").value_or("pairs");
-  if (*out.task == "pairs") throw Error(ErrorKind::kInvalidArgument, none);
-  out.n = f.integer("n", 1, 10'000).value_or(0);
-  out.seed = static_cast<uint64_t>(f.integer("seed", 0, int64_t{1} << 53).value_or(0));
-  if (!out.bos) out.bos = f.boolean("bos");
+  try {
+    Fields f(*e);
+    out.task = f.text("task").value_or("pairs");
+    if (*out.task == "pairs")
+      throw Error(ErrorKind::kInvalidArgument, "the prompts themselves are not in it; give --pairs, or --task");
+    find_task(*out.task);
+    out.n = f.integer("n", 1, 10'000).value_or(0);
+    out.seed = static_cast<uint64_t>(f.integer("seed", 0, int64_t{1} << 53).value_or(0));
+    if (!out.bos) out.bos = f.boolean("bos");
+  } catch (const Error& error) {
+    throw FieldError("circuit", fmt::format("{}: \"examples\": {}", o.where, error.what()));
+  }
   return out;
 }
 
@@ -360,12 +372,13 @@ Json use_file(const Context& context, const CircuitOptions& o) {
   measured.metric = metric_name(prompts.metric.kind());
   measured.ablation = ablation_name(prompts.ablation.kind);
   CircuitOptions options = o;
-  if (const auto s = o.circuit->is_object() ? o.circuit->find("signed") : o.circuit->end();
-      s != o.circuit->end() && s->is_boolean())
-    options.by_sign = s->get<bool>();
   Json out = head(context, graph, prompts, measured, model_sha256(*context.model));
-  for (const char* name : {"method", "examples", "signed", "ig_gap", "refined", "missed"})
-    if (o.circuit->is_object() && o.circuit->contains(name)) out[name] = (*o.circuit)[name];
+  // Where it came from; only of our own files, whose fields have been checked.
+  if (o.circuit->is_object() && o.circuit->contains("schema")) {
+    for (const char* name : {"method", "examples", "signed", "ig_gap", "refined", "missed"})
+      if (o.circuit->contains(name)) out[name] = (*o.circuit)[name];
+    if (out.contains("signed") && out["signed"].is_boolean()) options.by_sign = out["signed"].get<bool>();
+  }
   if (o.verb == "run") {
     out.erase("scores");
     return run_prompts(context, graph, prompts, options, measured, std::move(out));

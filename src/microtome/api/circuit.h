@@ -24,7 +24,7 @@ namespace microtome::api {
 struct CircuitOptions {
   std::string verb = "find";
   ExamplesOptions examples;             // run, eval: absent, those the circuit was found on (a task's only)
-  std::shared_ptr<const Json> circuit;  // run, eval
+  std::shared_ptr<const Json> circuit;  // run, eval, export; lines of text as a JSON string
   std::string where = "circuit";        // what messages call it
 
   std::string method = "eap-ig";       // eap, eap-ig, eap-ig-activations, clean-corrupted, atp, acdc, exact
@@ -48,12 +48,14 @@ struct CircuitOptions {
   std::filesystem::path state;
 };
 
+// Throws InvalidArgument also for a field that the verb, the method or the selection does not use.
 CircuitOptions circuit_options(const Json& request);
 
 // find, eval: a circuit file (circuit_file.h) with {model, method, compute, prompts, ig_gap, ig_gaps[], ig_nodes[], refined{},
 // missed, faithfulness[{k, f, low, high, edges, random, random_low, random_high}], f, f_low, f_high, completeness, minimality,
 // needless, kl, cpr, cmd, full, empty, acdc{}, ilp{gap, ..}, warnings[]}. run: {model, compute, prompts[{clean, corrupted, full,
-// empty, circuit, f}], f, f_low, f_high}. Throws InvalidArgument, NotFound, Corrupt, Unsupported.
+// empty, circuit, f}], f, f_low, f_high}. Throws InvalidArgument (a circuit that is malformed: FieldError "circuit"), NotFound,
+// Unsupported.
 Json circuit(const Context& context, const CircuitOptions& options);
 
 }  // namespace microtome::api

@@ -30,12 +30,15 @@ void refuse_positions(const Circuit& circuit, const std::string& format) {
                                  format));
 }
 
-}  // namespace
-
-Circuit any_circuit(const Json& file, const std::string& where, const Model& model) {
+Circuit read_any(const Json& file, const std::string& where, const Model& model) {
   if (file.is_object() && file.contains("schema")) return circuit_from_json(file, where, model);
   const Graph graph(model.config());
   const ImportedCircuit from = read_circuit_json(file, where, graph);
+  if (count_edges(from.mask) == 0)
+    throw Error(ErrorKind::kCorrupt,
+                "{}: there is no edge in it; expected a circuit file of `microtome circuit MODEL find`, EAP-IG's "
+                "graph JSON or auto-circuit's edges",
+                where);
   Circuit out;
   out.task = from.format;
   for (const int64_t e : ranked_edges(from.scores))
@@ -43,6 +46,17 @@ Circuit any_circuit(const Json& file, const std::string& where, const Model& mod
   // An edge list says nothing of the edges that are not in it.
   if (from.scored && from.format == "eap-ig") out.scores = from.scores;
   return out;
+}
+
+}  // namespace
+
+Circuit any_circuit(const Json& file, const std::string& where, const Model& model) {
+  try {
+    return read_any(file, where, model);
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kIo || e.kind() == ErrorKind::kCancelled) throw;
+    throw FieldError("circuit", e.what());
+  }
 }
 
 Json export_circuit(const Context& context, const Graph& graph, const Circuit& circuit, const std::string& format,

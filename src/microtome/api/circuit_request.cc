@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/circuit.h"
@@ -6,6 +7,52 @@ namespace microtome::api {
 namespace {
 
 constexpr const char* kVerbs = "find, run, eval or export";
+
+// Who uses a field that not all do.
+struct Use {
+  std::string_view field;
+  std::vector<std::string_view> verbs;
+  std::vector<std::string_view> methods, selections;  // empty: all
+};
+
+const std::vector<Use>& uses() {
+  static const std::vector<Use> list{{"circuit", {"run", "eval", "export"}, {}, {}},
+                                     {"format", {"export"}, {}, {}},
+                                     {"ablate", {"find", "run", "eval"}, {}, {}},
+                                     {"metric", {"find", "run", "eval"}, {}, {}},
+                                     {"random", {"find", "eval"}, {}, {}},
+                                     {"signed", {"find", "eval"}, {}, {}},
+                                     {"measure", {"find"}, {}, {}},
+                                     {"positions", {"find"}, {}, {}},
+                                     {"method", {"find"}, {}, {}},
+                                     {"steps", {"find"}, {"eap-ig", "eap-ig-activations"}, {}},
+                                     {"rule", {"find"}, {"eap-ig", "eap-ig-activations"}, {}},
+                                     {"refine", {"find"}, {}, {}},
+                                     {"select", {"find"}, {}, {}},
+                                     {"edges", {"find"}, {}, {}},
+                                     {"nodes", {"find"}, {}, {}},
+                                     {"tau", {"find"}, {}, {}},
+                                     {"time-limit", {"find"}, {}, {"ilp"}}};
+  return list;
+}
+
+void refuse_unused(const Json& request, const CircuitOptions& o) {
+  const auto lacks = [](const std::vector<std::string_view>& list, const std::string& name) {
+    return !list.empty() && std::find(list.begin(), list.end(), name) == list.end();
+  };
+  for (const Use& use : uses()) {
+    const std::string field(use.field);
+    if (const auto it = request.find(field); it == request.end() || it->is_null()) continue;
+    if (lacks(use.verbs, o.verb))
+      throw FieldError(field, fmt::format("circuit {} does not use {}; it is for {}", o.verb, field, fmt::join(use.verbs, ", ")));
+    if (lacks(use.methods, o.method))
+      throw FieldError(field, fmt::format("circuit find with method {} does not use {}; it is for {}", printable(o.method), field,
+                                          fmt::join(use.methods, ", ")));
+    if (lacks(use.selections, o.select))
+      throw FieldError(field, fmt::format("circuit find with select {} does not use {}; it is for select {}", printable(o.select),
+                                          field, fmt::join(use.selections, ", ")));
+  }
+}
 
 }  // namespace
 
@@ -40,6 +87,7 @@ CircuitOptions circuit_options(const Json& request) {
   if (!(o.memory_gb > 0) || o.memory_gb > 1024)
     throw FieldError("memory", fmt::format("memory is {} GB, expected more than 0 and at most 1024", o.memory_gb));
   f.finish();
+  refuse_unused(request, o);
   return o;
 }
 

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "microtome/base/file.h"
 #include "microtome/cli/arguments.h"
@@ -15,7 +16,7 @@
 namespace microtome::cli {
 namespace {
 
-constexpr uint64_t kMostFileBytes = uint64_t{512} << 20;
+constexpr uint64_t kMostFileBytes = uint64_t{256} << 20;
 constexpr size_t kEdgesShown = 20;
 
 std::string figure(const Json& result, const char* name, const char* format = "{:.4f}") {
@@ -55,7 +56,7 @@ std::string circuit_text(const Json& r) {
     out += fmt::format("completeness gap of the integral {:.2f} %\n", 100 * r["ig_gap"].get<double>());
   if (r.contains("refined") && r["refined"].is_object())
     out += fmt::format("exact effects of {} top and {} random other edges: cosine with the scores {}, missed {}\n",
-                       r["refined"]["edges"].get<int64_t>(), r["refined"]["sampled"].get<int64_t>(),
+                       figure(r["refined"], "edges", "{:.0f}"), figure(r["refined"], "sampled", "{:.0f}"),
                        figure(r["refined"], "cosine"), figure(r["refined"], "missed"));
   if (r.contains("ilp"))
     out += fmt::format("integer program: total |score| {}, at most {} is possible (gap {:.3f} %)\n", figure(r["ilp"], "value"),
@@ -107,39 +108,34 @@ class CircuitCommand : public Command {
  public:
   void declare(OptionSet& options) override {
     model_.declare(options);
-    options.positional("VERB", "find | run | eval | export", options_.verb, true, OptionSet::Value::kText);
+    options.positional("VERB", "find | run | eval | export", verb_, true, OptionSet::Value::kText);
     options.positional("CIRCUIT", "run, eval, export: the file that find wrote; also EAP-IG's graph JSON, auto-circuit's edges",
                        file_, false, OptionSet::Value::kFile);
     examples_.declare(options);
     options.group("Scores (find)");
     options.choice("--method", {"eap", "eap-ig", "eap-ig-activations", "clean-corrupted", "atp", "acdc", "exact"},
-                   "how edges are scored (default eap-ig)", options_.method);
-    options.integer("--steps", "M", "nodes of the integral (default: 5, doubled until the gap is below 1 %)", options_.steps, 1,
-                    1024);
-    options.choice("--rule", {"left", "midpoint", "gauss"}, "where its nodes lie (default midpoint)", options_.rule);
-    options.flag("--positions", "resolve edges by the roles of positions (a task's names, or each position)", options_.positions);
-    options.integer("--refine", "N", "patch the N top edges exactly, and N random rejected ones", options_.refine, 1, 1'000'000);
+                   "how edges are scored (default eap-ig)", method_);
+    options.integer("--steps", "M", "nodes of the integral (default: 5, doubled until the gap is below 1 %)", steps_, 1, 1024);
+    options.choice("--rule", {"left", "midpoint", "gauss"}, "where its nodes lie (default midpoint)", rule_);
+    options.flag("--positions", "resolve edges by the roles of positions (a task's names, or each position)", positions_);
+    options.integer("--refine", "N", "patch the N top edges exactly, and N random rejected ones", refine_, 1, 1'000'000);
     options.group("Selection (find)");
     options.choice("--select", {"top", "threshold", "greedy", "bootstrap", "ilp"}, "which edges make the circuit (default top)",
-                   options_.select);
-    options.integer("--edges", "N", "how many (default: a hundredth of all)", options_.edges, 1, int64_t{1} << 40);
-    options.integer("--nodes", "N", "as many edges as leave N nodes; with --method atp, the nodes", options_.nodes, 1,
-                    int64_t{1} << 40);
+                   select_);
+    options.integer("--edges", "N", "how many (default: a hundredth of all)", edges_, 1, int64_t{1} << 40);
+    options.integer("--nodes", "N", "as many edges as leave N nodes; with --method atp, the nodes", nodes_, 1, int64_t{1} << 40);
     options.text("--tau", "X",
                  "with --select threshold: the least size of a score; with --method acdc: what an edge must cost (.0575)", tau_);
-    options.number("--time-limit", "S", "with --select ilp: seconds (default 30)", options_.time_limit, 1e-3, 3600);
-    options.flag("--signed", "by score, not by its size", options_.by_sign);
+    options.number("--time-limit", "S", "with --select ilp: seconds (default 30)", time_limit_, 1e-3, 3600);
+    options.flag("--signed", "by score, not by its size", by_sign_);
     options.group("Export");
-    options.choice("--format", {"neuronpedia", "eap-ig", "auto-circuit"}, "of export (default neuronpedia)", options_.format);
+    options.choice("--format", {"neuronpedia", "eap-ig", "auto-circuit"}, "of export (default neuronpedia)", format_);
     options.group("Measures");
-    options.text("--ablate", "K", "resample, zero, mean or mean-position (default resample, or the circuit's own)",
-                 options_.ablate);
-    options.text("--metric", "M", "logit-diff, prob-diff, kl or loss (default: the task's own, or the circuit's)",
-                 options_.metric);
-    options.integer("--random", "N", "random circuits of equal size at each point of the curve (default 3)", options_.random, 0,
-                    100);
+    options.text("--ablate", "K", "resample, zero, mean or mean-position (default resample, or the circuit's own)", ablate_);
+    options.text("--metric", "M", "logit-diff, prob-diff, kl or loss (default: the task's own, or the circuit's)", metric_);
+    options.integer("--random", "N", "random circuits of equal size at each point of the curve (default 3)", random_, 0, 100);
     options.flag("--no-measure", "find only: no faithfulness curve", no_measure_);
-    options.number("--memory", "GB", "memory beside the model (default 1)", options_.memory_gb, 1e-3, 1024);
+    options.number("--memory", "GB", "memory beside the model (default 1)", memory_gb_, 1e-3, 1024);
     output_.declare(options, "write the circuit here; exact effects are kept beside it, so that the same command goes on");
     options.group("Machine");
     options.integer("--threads", "N", "threads (default: MICROTOME_THREADS, else the processors)", model_.threads, 1, 1024);
@@ -159,10 +155,9 @@ class CircuitCommand : public Command {
 
   void run() override {
     check_writable(output_.out);
+    options_ = api::circuit_options(request());
     options_.examples = examples_.read(model_.seed);
     options_.seed = static_cast<uint64_t>(model_.seed);
-    options_.measure = !no_measure_;
-    if (tau_) options_.tau = parse_number(*tau_, "--tau", 0, 1e30);
     read_file_option();
     const std::vector<std::string> computes = words_of(computes_.value_or("f32"));
     if (computes.size() > 1 && options_.verb != "eval")
@@ -193,10 +188,31 @@ class CircuitCommand : public Command {
   }
 
  private:
+  // The options that were given, as a request has them: what the verb does not use is refused in one place.
+  Json request() const {
+    Json r{{"verb", verb_}};
+    const auto text = [&](const char* name, const std::string& value) {
+      if (!value.empty()) r[name] = value;
+    };
+    const auto count = [&](const char* name, int64_t value, int64_t unset = 0) {
+      if (value != unset) r[name] = value;
+    };
+    text("method", method_), text("rule", rule_), text("select", select_), text("format", format_);
+    count("steps", steps_), count("refine", refine_), count("edges", edges_), count("nodes", nodes_);
+    count("random", random_, -1);
+    if (positions_) r["positions"] = true;
+    if (by_sign_) r["signed"] = true;
+    if (no_measure_) r["measure"] = false;
+    if (ablate_) r["ablate"] = *ablate_;
+    if (metric_) r["metric"] = *metric_;
+    if (tau_) r["tau"] = parse_number(*tau_, "--tau", 0, 1e30);
+    if (time_limit_ > 0) r["time-limit"] = time_limit_;
+    if (memory_gb_ > 0) r["memory"] = memory_gb_;
+    return r;
+  }
+
   void read_file_option() {
-    const bool reads = options_.verb == "run" || options_.verb == "eval" || options_.verb == "export";
-    if (!reads && options_.verb != "find")
-      throw Error(ErrorKind::kInvalidArgument, "circuit {}: expected find, run, eval or export", printable(options_.verb));
+    const bool reads = options_.verb != "find";
     if (reads && file_.empty())
       throw Error(ErrorKind::kInvalidArgument, "circuit {} needs the file that `microtome circuit MODEL find --out F` wrote",
                   options_.verb);
@@ -208,7 +224,8 @@ class CircuitCommand : public Command {
       return;
     }
     options_.where = file_;
-    const std::string text = microtome::read_file(file_, kMostFileBytes);
+    const std::string text =
+        file_ == "-" ? microtome::read_file(file_, kMostFileBytes) : read_regular_file(file_, kMostFileBytes);
     const size_t first = text.find_first_not_of(" \t\r\n");
     const bool json = first == std::string::npos || text[first] == '{' || text[first] == '[';
     options_.circuit = std::make_shared<Json>(json ? parse_json(text, file_) : Json(text));
@@ -219,7 +236,9 @@ class CircuitCommand : public Command {
     LoadedModel loaded = model_.load(output_.quiet);
     Json result = api::circuit(loaded.context(), options_);
     if (!output_.quiet && options_.verb != "export")
-      for (const Json& w : result["warnings"]) std::fprintf(stderr, "microtome: %s\n", inert(w.get<std::string>()).c_str());
+      for (const Json& w : result["warnings"])  // once, though several computes may give it
+        if (warned_.insert(w.get<std::string>()).second)
+          std::fprintf(stderr, "microtome: %s\n", inert(w.get<std::string>()).c_str());
     return result;
   }
 
@@ -245,10 +264,14 @@ class CircuitCommand : public Command {
   ModelArguments model_;
   ExampleArguments examples_;
   OutputArguments output_;
-  api::CircuitOptions options_{.verb = ""};
-  std::string file_;
-  std::optional<std::string> tau_, computes_;
-  bool no_measure_ = false;
+  api::CircuitOptions options_;
+  // As given; empty, 0 (random: -1) or false where they are not.
+  std::string verb_, file_, method_, rule_, select_, format_;
+  std::optional<std::string> ablate_, metric_, tau_, computes_;
+  int64_t steps_ = 0, refine_ = 0, edges_ = 0, nodes_ = 0, random_ = -1;
+  double time_limit_ = 0, memory_gb_ = 0;
+  bool positions_ = false, by_sign_ = false, no_measure_ = false;
+  std::set<std::string> warned_;
 };
 
 }  // namespace

@@ -4,13 +4,18 @@
 #include "microtome/base/file.h"
 
 namespace microtome::cli {
+namespace {
+
+constexpr uint64_t kMostPairsBytes = uint64_t{64} << 20;
+
+}  // namespace
 
 void ExampleArguments::declare(OptionSet& options) {
   options.group("Prompts");
   options.text("--clean", "TEXT", "the prompt that the model answers rightly", clean_);
   options.text("--corrupted", "TEXT", "the same, changed in what matters; as many tokens", corrupted_);
-  options.texts("--answer", "TOKEN", "its right answer, with the space before it: ' Mary', or #id; repeatable", answers_);
-  options.texts("--wrong", "TOKEN", "what the corrupted prompt is answered with; repeatable", wrong_);
+  options.texts("--answer", "TOKEN", "its right answer, with the space before it: ' Mary', or #id", answers_);
+  options.texts("--wrong", "TOKEN", "what the corrupted prompt is answered with", wrong_);
   options.text("--pairs", "F.jsonl",
                "a file of such pairs, one object {clean, corrupted, answer, wrong} a line, each text or ids", pairs_,
                OptionSet::Value::kFile);
@@ -29,7 +34,8 @@ api::ExamplesOptions ExampleArguments::read(int64_t seed) const {
   if (n_ > 0 && !task_) throw Error(ErrorKind::kInvalidArgument, "--n counts a task's prompts; name one with --task");
   if (pairs_) {
     o.where = *pairs_;
-    o.pairs = api::pairs_from_lines(read_file(*pairs_), *pairs_);
+    o.pairs = api::pairs_from_lines(
+        *pairs_ == "-" ? read_file(*pairs_, kMostPairsBytes) : read_regular_file(*pairs_, kMostPairsBytes), *pairs_);
   }
   if (!one) return o;
   for (const auto& [side, name] : {std::pair{&clean_, "--clean"}, {&corrupted_, "--corrupted"}})

@@ -35,7 +35,7 @@ class WeightsCommand : public Command {
                  "what stands for a token: W_E (default), the stream after block 0, its MLP", embedding_);
     options.text("--circuit", "ov|qk|in|gate|out", "pairs: ov or qk; svd: also the MLP's matrices (default ov)", circuit_);
     options.text("--kind", "q,k,v", "composition: as query, key, value (default all)", kind_);
-    options.texts("--source", "TOKEN", "pairs, bigrams: only this token, its text or #id (repeatable)", sources_);
+    options.texts("--source", "TOKEN", "pairs, bigrams: only this token, its text or #id", sources_);
     options.integer("--per-source", "K",
                     "skip-trigrams: attending and output tokens of each source (default 4); bigrams: at most", per_source_, 0,
                     1000);

@@ -5,9 +5,12 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 
 #include "microtome/base/error.h"
+#include "microtome/circuits/graph/ablation.h"
 #include "microtome/circuits/graph/select.h"
+#include "microtome/circuits/metric.h"
 #include "microtome/lens/model_hash.h"
 
 namespace microtome {
@@ -43,6 +46,95 @@ double rounded(double x) {
   char digits[32];
   std::snprintf(digits, sizeof digits, "%.6g", x);
   return std::atof(digits);
+}
+
+// --- what was measured ------------------------------------------------------------------------------------------------------
+
+enum class Kind { kText, kNumber, kCount, kTruth, kTexts, kList, kObject, kCountOrList };
+
+struct FieldKind {
+  const char* name;
+  Kind kind;
+};
+
+// Beside the circuit itself, of the results of find, eval and run.
+constexpr FieldKind kMeasured[] = {
+    {"model", Kind::kText},          {"method", Kind::kText},       {"compute", Kind::kText},    {"prompts", Kind::kCountOrList},
+    {"examples", Kind::kObject},     {"signed", Kind::kTruth},      {"ig_gap", Kind::kNumber},   {"ig_gaps", Kind::kList},
+    {"ig_nodes", Kind::kList},       {"refined", Kind::kObject},    {"missed", Kind::kNumber},   {"acdc", Kind::kObject},
+    {"ilp", Kind::kObject},          {"n_edges", Kind::kCount},     {"nodes", Kind::kTexts},     {"warnings", Kind::kTexts},
+    {"faithfulness", Kind::kList},   {"f", Kind::kNumber},          {"f_low", Kind::kNumber},    {"f_high", Kind::kNumber},
+    {"completeness", Kind::kNumber}, {"minimality", Kind::kNumber}, {"needless", Kind::kNumber}, {"kl", Kind::kNumber},
+    {"cpr", Kind::kNumber},          {"cpr_low", Kind::kNumber},    {"cpr_high", Kind::kNumber}, {"cmd", Kind::kNumber},
+    {"cmd_low", Kind::kNumber},      {"cmd_high", Kind::kNumber},   {"full", Kind::kNumber},     {"empty", Kind::kNumber},
+    {"circuit", Kind::kNumber},      {"computes", Kind::kList}};
+constexpr FieldKind kRefined[] = {{"edges", Kind::kCount},
+                                  {"sampled", Kind::kCount},
+                                  {"threshold", Kind::kNumber},
+                                  {"missed", Kind::kNumber},
+                                  {"cosine", Kind::kNumber}};
+constexpr FieldKind kExamples[] = {{"task", Kind::kText}, {"n", Kind::kCount}, {"seed", Kind::kCount}, {"bos", Kind::kTruth}};
+
+bool is_count(const Json& value) { return value.is_number_unsigned() || (value.is_number_integer() && value >= 0); }
+
+void check_kind(const Json& value, Kind kind, const std::string& what, const std::string& where) {
+  switch (kind) {
+    case Kind::kText: text(value, what, where); return;
+    case Kind::kNumber: number(value, what, where); return;
+    case Kind::kCount:
+      if (!is_count(value)) corrupt(where, what + " is no whole number from 0");
+      return;
+    case Kind::kTruth:
+      if (!value.is_boolean()) corrupt(where, what + " is neither true nor false");
+      return;
+    case Kind::kTexts:
+      if (!value.is_array() || !std::all_of(value.begin(), value.end(), [](const Json& e) { return e.is_string(); }))
+        corrupt(where, what + " is no list of texts");
+      return;
+    case Kind::kList:
+      if (!value.is_array()) corrupt(where, what + " is no list");
+      return;
+    case Kind::kObject:
+      if (!value.is_object()) corrupt(where, what + " is no object");
+      return;
+    case Kind::kCountOrList:
+      if (!value.is_array() && !is_count(value)) corrupt(where, what + " is neither a whole number nor a list");
+      return;
+  }
+}
+
+// Null is what was not measured. `inside`: the object that they are fields of, "" or "refined".
+void check_kinds(const Json& object, std::span<const FieldKind> kinds, const std::string& inside, const std::string& where) {
+  for (const FieldKind& f : kinds)
+    if (const auto it = object.find(f.name); it != object.end() && !it->is_null())
+      check_kind(*it, f.kind, fmt::format("\"{}{}{}\"", inside, inside.empty() ? "" : ".", f.name), where);
+}
+
+void check_measured(const Json& json, const std::string& where, const Graph& graph) {
+  check_kinds(json, kMeasured, "", where);
+  if (const auto r = json.find("refined"); r != json.end() && r->is_object()) {
+    check_kinds(*r, kRefined, "refined", where);
+    for (const char* name : {"edges", "sampled"})
+      if (const auto n = r->find(name); n == r->end() || n->is_null())
+        corrupt(where, fmt::format("\"refined\" lacks \"{}\"", name));
+  }
+  if (const auto e = json.find("examples"); e != json.end() && e->is_object()) check_kinds(*e, kExamples, "examples", where);
+  if (const auto n = json.find("n_edges"); n != json.end() && !n->is_null() && *n != graph.n_edges())
+    corrupt(where, fmt::format("\"n_edges\" is {}, but this model's graph has {} edges", n->dump(), graph.n_edges()));
+}
+
+// --- the circuit ------------------------------------------------------------------------------------------------------------
+
+// A name that `parse` knows.
+template <class Parse>
+std::string known(const Json& json, const char* name, const std::string& where, Parse parse) {
+  const std::string s = text(field(json, name, where), fmt::format("\"{}\"", name), where);
+  try {
+    parse(s);
+  } catch (const Error& e) {
+    throw Error(ErrorKind::kInvalidArgument, "{}: \"{}\": {}", where, name, e.what());
+  }
+  return s;
 }
 
 void check_model(const Json& json, const std::string& where, const Model& model) {
@@ -91,10 +183,11 @@ Circuit circuit_from_json(const Json& json, const std::string& where, const Mode
   check_model(json, where, model);
   Circuit c;
   c.task = text(field(json, "task", where), "\"task\"", where);
-  c.metric = text(field(json, "metric", where), "\"metric\"", where);
-  c.ablation = text(field(json, "ablation", where), "\"ablation\"", where);
+  c.metric = known(json, "metric", where, parse_metric);
+  c.ablation = known(json, "ablation", where, parse_ablation);
   c.roles = read_roles(json, where);
   const Graph graph = graph_of(c, model.config());
+  check_measured(json, where, graph);
   const Json& edges = field(json, "edges", where);
   if (!edges.is_array() || std::ssize(edges) > graph.n_edges())
     corrupt(where, fmt::format("\"edges\" is no list of at most {} edges", graph.n_edges()));

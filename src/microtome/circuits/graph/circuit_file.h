@@ -4,8 +4,10 @@
 //   Graph graph(model.config(), {.roles = c.roles});
 //   EdgeMask mask = mask_of(graph, c);
 //
-// {schema, model_sha256, task, metric, ablation, roles[], nodes[], edges[{from, to, score, exact}], scores[], ...}: `scores`, of
-// every edge of the graph in its order, is what a faithfulness curve ranks by; without it only the edges listed can be ranked.
+// {schema, model_sha256, task, metric, ablation, roles[], n_edges, nodes[], edges[{from, to, score, exact}], scores[], ...}:
+// `scores`, of every edge of the graph in its order, is what a faithfulness curve ranks by; without it only the edges listed can
+// be ranked. What was measured (refined{}, examples{}, f, ...) may be absent or null; where it is there, its kind is checked, so
+// that a caller may copy it.
 #pragma once
 
 #include <optional>
@@ -33,8 +35,9 @@ struct Circuit {
   std::vector<double> scores;      // of all edges, or empty
 };
 
-// Throws Corrupt (a field that is missing or of the wrong kind, an edge twice, more than the graph has), InvalidArgument
-// (another model's hash, with both and what to do; nodes that this model does not have).
+// Throws Corrupt (a field that is missing or of the wrong kind, an edge twice, more than the graph has, another n_edges),
+// InvalidArgument (another model's hash, with both and what to do; nodes that this model does not have; a metric or an ablation
+// that there is not), Unsupported (another schema).
 Circuit circuit_from_json(const Json& json, const std::string& where, const Model& model);
 
 // The graph that its edges are of.
