@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -12,6 +13,7 @@
 #include "microtome/circuits/algebra/vocabulary.h"
 #include "microtome/circuits/heads/in_context.h"
 #include "microtome/circuits/heads/movers.h"
+#include "microtome/circuits/heads/pattern_check.h"
 #include "microtome/circuits/heads/suppression.h"
 #include "microtome/circuits/heads/token_maps.h"
 #include "microtome/circuits/tasks/task.h"
@@ -87,6 +89,7 @@ class HeadsRun {
                                                   "duplicate, induction and sink",
                                                   heads::detector_info(d).name));
     if (o_.verify) throw FieldError("verify", "patterns from elsewhere cannot be verified: nothing runs");
+    heads::check_pattern(p);
     set_attention(heads::attention_scores(p, texts_[0], score_, lenient()));
     add_uniform();
   }
@@ -270,9 +273,17 @@ class HeadsRun {
     return order;
   }
 
+  // The largest score of a control that is not head by head.
+  double random_weights_max(Detector d) const {
+    const auto control = controls_.find(name(d));
+    const bool by_head = head_controls_.contains(d) || control == controls_.end() || !control->contains("max");
+    return by_head ? -std::numeric_limits<double>::infinity() : (*control)["max"].get<double>();
+  }
+
   bool labelled(Detector d, size_t i) const {
     if (heads::from_attention(d) && d != Detector::kSink && heads::measure_of(texts_[0], score_) == Measure::kAbs) return false;
-    if (!(scores_.at(d)[i] >= heads::detector_info(d).threshold)) return false;
+    const double score = scores_.at(d)[i];
+    if (!(score >= heads::detector_info(d).threshold) || !(score > random_weights_max(d))) return false;
     if (d == Detector::kNameMover) return movers_->copy_score[i] >= kCopyScoreForLabel;
     if (d == Detector::kNegativeMover) return movers_->copy_score_negative[i] >= kCopyScoreForLabel;
     return true;
@@ -302,7 +313,7 @@ class HeadsRun {
         l["score"] = values[i];
         const auto control = head_controls_.find(d);
         l["control"] = control == head_controls_.end() ? Json() : Json(control->second[i]);
-        l["threshold"] = heads::detector_info(d).threshold;
+        l["threshold"] = std::max(heads::detector_info(d).threshold, random_weights_max(d));
         l["rank"] = rank + 1;
         l["probe"] = probe_of(d);
         out.push_back(std::move(l));

@@ -30,7 +30,7 @@ struct DetectorInfo {
   Detector detector;
   std::string_view name;
   std::string_view score;  // what the number is
-  double threshold;        // for the label
+  double threshold;        // for the label; why: docs/heads.md
 };
 
 std::span<const DetectorInfo> detectors();
