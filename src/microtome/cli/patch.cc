@@ -83,7 +83,7 @@ class PatchCommand : public Command {
   void run() override {
     for (const auto* file : {&output_.out, &svg_}) check_writable(*file);
     options_.examples = examples_.read(model_.seed);
-    options_.edits = edits_.read();
+    options_.edits = edits_.read(output_.quiet);
     for (const auto& [text, values, name] : {std::tuple{&layers_, &options_.selection.layers, "--layers"},
                                              {&heads_, &options_.selection.heads, "--heads"},
                                              {&positions_, &options_.selection.positions, "--positions"},
