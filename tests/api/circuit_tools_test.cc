@@ -124,11 +124,66 @@ TEST(CircuitTools, what_cannot_be_meant_is_refused) {
         R"("method": "eap", "select": "ilp", "edges": 4, "time-limit": 0)",
         R"("method": "eap", "select": "ilp", "positions": true)", R"("method": "eap", "select": "best")"})
     EXPECT_NE(refusal(kFind + ", " + bad), "") << bad;
-  const Json nothing = Json::object(), number = 3, list = Json::array({1});
-  for (const Json* file : {&nothing, &number, &list}) {
-    if (file == &nothing) continue;  // an empty list of edges
-    EXPECT_NE(refusal(R"("verb": "eval", )" + std::string(kPairs), file), "") << dump_json(*file);
+}
+
+TEST(CircuitTools, a_circuit_that_is_malformed_is_a_wrong_field_of_the_request) {
+  const Json ours = command(kFind + R"(, "method": "eap", "edges": 25, "measure": false)");
+  const auto expect_refused = [&](const Json& file) {
+    for (const char* verb : {"eval", "run", "export"}) {
+      const std::string rest = fmt::format(R"("verb": "{}", )", verb) + kPairs;
+      try {
+        command(rest, &file);
+        ADD_FAILURE() << dump_json(file).substr(0, 200);
+      } catch (const FieldError& e) {
+        EXPECT_EQ(e.param(), "circuit");
+        EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+      }
+    }
+  };
+  for (const char* file : {"5", "\"x\"", "\"/etc/passwd\"", "[]", "{}", "true", "[1]", R"({"edges": []})", R"({"schema": 1})",
+                           R"({"refined": {}, "edges": ["A0.1"]})"})
+    expect_refused(parse_json(file, "test"));
+  for (const char* name :
+       {"schema", "model_sha256", "task", "metric", "ablation", "roles", "edges", "scores", "refined", "n_edges"})
+    for (const Json& value : {Json(3), Json("x"), Json::array({1}), Json::object({{"n", 1}})}) {
+      if (name == std::string_view("task") && value.is_string()) continue;
+      Json bad = ours;
+      bad[name] = value;
+      expect_refused(bad);
+    }
+}
+
+TEST(CircuitTools, another_tools_file_brings_no_measures_of_ours) {
+  const Json theirs = parse_json(R"({"edges": ["A0.1->Resid End"], "refined": {}, "ig_gap": []})", "test");
+  const Json r = command(R"("verb": "eval", "random": 0, )" + std::string(kPairs), &theirs);
+  EXPECT_FALSE(r.contains("refined") || r.contains("ig_gap"));
+}
+
+TEST(CircuitTools, the_prompts_of_a_file_are_checked_under_its_name) {
+  Json ours = command(kFind + R"(, "method": "eap", "edges": 25, "measure": false)");
+  for (const char* examples : {R"({"task": "no such task"})", R"({"task": "induction", "n": 0})", R"({"task": "pairs"})"}) {
+    ours["examples"] = parse_json(examples, "test");
+    EXPECT_TRUE(refusal(R"("verb": "eval")", &ours).starts_with("circuit: \"examples\": "))
+        << refusal(R"("verb": "eval")", &ours);
   }
+}
+
+TEST(CircuitTools, fields_that_would_be_ignored_are_refused) {
+  const Json ours = command(kFind + R"(, "method": "eap", "edges": 25, "measure": false)");
+  EXPECT_NE(refusal(kFind, &ours).find("find does not use circuit"), std::string::npos);
+  for (const char* field : {R"("edges": 5)", R"("method": "eap")", R"("refine": 2)", R"("select": "top")", R"("positions": true)",
+                            R"("measure": false)", R"("format": "eap-ig")", R"("tau": 1)"})
+    for (const char* verb : {"eval", "run"})
+      EXPECT_NE(refusal(fmt::format(R"("verb": "{}", {}, )", verb, field) + kPairs, &ours).find("does not use"),
+                std::string::npos)
+          << field;
+  for (const char* bad :
+       {R"("method": "eap", "steps": 5)", R"("method": "eap", "rule": "gauss")", R"("method": "exact", "steps": 2)",
+        R"("method": "acdc", "rule": "left")", R"("time-limit": 3)", R"("format": "eap-ig")"})
+    EXPECT_NE(refusal(kFind + ", " + bad).find("does not use"), std::string::npos) << bad;
+  for (const char* bad :
+       {R"("method": "atp", "select": "greedy", "nodes": 3)", R"("select": "threshold", "tau": 0.1, "edges": 3)"})
+    EXPECT_NE(refusal(kFind + ", " + bad), "") << bad;
 }
 
 }  // namespace
