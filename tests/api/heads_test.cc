@@ -34,6 +34,22 @@ TEST(HeadsRequest, edits_change_the_scores_of_the_heads_they_name) {
   }
 }
 
+TEST(HeadsRequest, labels_take_each_detectors_own_threshold) {
+  const Json edit{{"site", "blocks.*.attn.hook_q"}, {"op", "zero"}};
+  // Equal attention over two tokens: previous .5, sink .75.
+  const Json r = heads(
+      tiny(),
+      heads_options(
+          {{"tokens", {1, 2}}, {"detectors", {"previous", "sink"}}, {"measure", "stripe"}, {"edits", Json::array({edit})}}));
+  EXPECT_EQ(r["labels"].size(), r["heads"].size());
+  for (const Json& l : r["labels"]) {
+    EXPECT_EQ(l["detector"], "previous");
+    EXPECT_EQ(l["threshold"], 0.4);
+    EXPECT_NEAR(l["score"].get<double>(), 0.5, 1e-6);
+  }
+  EXPECT_NEAR(r["heads"][0]["scores"]["sink"].get<double>(), 0.75, 1e-6);
+}
+
 TEST(HeadsRequest, means_cannot_be_verified_and_patterns_not_edited) {
   const Context context = tiny();
   const Json mean{{"site", "blocks.0.hook_attn_out"}, {"op", "mean"}};

@@ -152,7 +152,8 @@ std::string verified(const Json& result, int columns) {
                shown(v["base"]), fmt::format("{:+.3f}", number(v["effect"])), shown(v["control_mean"]), shown(v["control_sd"]),
                v["draws"].dump()});
   }
-  return "\nmean ablation, and as many random heads of the same layers:\n" + table.text(columns) + failed;
+  return "\n" + fit("mean ablation (attention: path patching), and as many random heads of the same layers:", columns) + "\n" +
+         table.text(columns) + failed;
 }
 
 }  // namespace
