@@ -46,7 +46,7 @@ stopped() {
 }
 
 for kind in tuned jacobian; do
-  if [ $kind = tuned ]; then more=(--kind tuned --batch 64 --tokens 19200); else more=(--kind jacobian --tokens 7200); fi
+  if [ $kind = tuned ]; then more=(--kind tuned --batch 64 --tokens 64000); else more=(--kind jacobian --tokens 14400); fi
   train $kind-whole "${more[@]}"
   verdict "$kind: a fit is written" succeeds
   for lines in 0 3 150; do
@@ -85,7 +85,7 @@ open(sys.argv[1], "wb").write(len(head).to_bytes(8, "little") + head + data)
 END_OF_PYTHON
 }
 for kind in tuned jacobian; do
-  if [ $kind = tuned ]; then more=(--kind tuned --batch 64 --tokens 19200) own=steps_done; else more=(--kind jacobian --tokens 7200) own=n_done; fi
+  if [ $kind = tuned ]; then more=(--kind tuned --batch 64 --tokens 64000) own=steps_done; else more=(--kind jacobian --tokens 14400) own=n_done; fi
   for edit in 'v["step"] = -5' 'v["step"] = 10**15' "v['$own'] = -5" "v['step'] = v['$own'] = 10**15" "v['step'] = 1e300" \
     'data[:] = b"\xff" * len(data)' 'h["__metadata__"]["format"] = "x"' 'del v["options"]' \
     '[t["shape"].append(1) for k, t in h.items() if "shape" in t]'; do

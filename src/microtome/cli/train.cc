@@ -18,7 +18,8 @@ class TrainCommand : public Command {
   void declare(OptionSet& options) override {
     options.positional("WHAT", "what to train: lens", what_, true, OptionSet::Value::kText);
     model_.declare(options);
-    options.choice("--kind", {"tuned", "jacobian"}, "lens: what is fitted", kind_);
+    options.choice("--kind", {"tuned", "jacobian"}, "lens: what is fitted (jacobian: a step is a prompt, which takes minutes)",
+                   kind_);
     options.group("Text");
     options.text("--text", "PATH", "a .txt or .jsonl file, or a folder of them (or with train and heldout)", text_,
                  OptionSet::Value::kFile);
@@ -29,11 +30,8 @@ class TrainCommand : public Command {
     options.group("Output");
     options.text("--out", "DIR", "folder of the lens and of the state to go on from (default: lenses/ under MICROTOME_HOME)",
                  out_, OptionSet::Value::kFile);
-    options.flag(
-        "--resume",
-        "go on with the run in that folder: from its last whole step (Ctrl-C) or last state, saved every minute (killed); "
-        "a step of a Jacobian lens is a prompt, which takes minutes",
-        lens_.resume);
+    options.flag("--resume", "go on with the run in that folder: from its last step if stopped, its last minute if killed",
+                 lens_.resume);
     options.text("--export", "F.pt", "jacobian: also write the published file format", export_, OptionSet::Value::kFile);
     options.flag("--json", "print JSON lines, one a step, and the result last", json_);
     options.flag("--quiet", "no progress and no remarks", quiet_);
