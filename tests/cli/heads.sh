@@ -31,6 +31,15 @@ verdict patterns_from_elsewhere_are_scored json_holds \
   'r["heads"][0]["layer"] is None and abs(r["heads"][0]["scores"]["previous"] - .192897) < 1e-6'
 microtome heads "$tiny" --patterns "$work/p.npz" --tokens 0,1,2,3,4,5,6,7,8,9 --measure abs --json
 verdict abs_too json_holds 'abs(r["heads"][0]["scores"]["previous"] + .514) < 5e-4'
+python3 - "$work/p.npz" "$work/bad.npz" <<'END'
+import struct, sys, zipfile
+npy = bytearray(zipfile.ZipFile(sys.argv[1]).read("pattern.npy"))
+struct.pack_into("<f", npy, len(npy) - 4 * 100 + 4 * 34, float("nan"))  # row 3, column 4
+with zipfile.ZipFile(sys.argv[2], "w") as z:
+    z.writestr("pattern.npy", bytes(npy))
+END
+microtome heads "$tiny" --patterns "$work/bad.npz" --tokens 0,1,2,3,4,5,6,7,8,9
+verdict what_is_no_attention_is_refused fails_with 2 'head 0, row 3, column 4 is nan'
 
 microtome heads "$tiny" --repeat 8 --svg "$work/h.svg" --quiet
 verdict the_svg_is_xml python3 -c "import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])" "$work/h.svg"
