@@ -62,3 +62,26 @@ microtome neurons "$tiny" --facts "$work/bad.jsonl"
 verdict broken_lines_are_named fails_with 2 'bad.jsonl:1'
 microtome neurons "$root/tests/golden/models/attn_only_ln" --facts "$facts"
 verdict a_model_without_mlps_is_refused fails_with 2 'no MLPs'
+
+# A last line cut short is left out; a malformed one names the file.
+{ head -1 "$work/n.json.found.jsonl"; sed -n 2p "$work/n.json.found.jsonl" | head -c 100; } >"$work/t.json.found.jsonl"
+microtome neurons "$tiny" --facts "$facts" --json --suppress --rewrite --draws 3 --out "$work/t.json" --resume
+verdict a_line_cut_short_is_left_out grep -q 't.json.found.jsonl:2 is incomplete' "$work/err"
+verdict and_found_again python3 -c 'import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+a.pop("seconds"), b.pop("seconds")
+sys.exit(a != b)' "$work/n.json" "$work/t.json"
+for change in 's/"layer":[0-9]*/"layer":1099511627776/g' 's/"right":[0-9]*/"right":"x"/' 's/"plain":/"plain":-/'; do
+  sed "$change" "$work/n.json.found.jsonl" >"$work/t.json.found.jsonl"
+  microtome neurons "$tiny" --facts "$facts" --find --out "$work/t.json" --resume --quiet
+  field=$(cut -d '"' -f 2 <<<"$change")
+  verdict "${field}_of_a_finding_is_checked" eval 'fails_with 2 t.json.found.jsonl && fails_with 2 "\"$field\" is"'
+done
+echo '{"id": "x", "answer": [1], "new_answer": [1], "prompts": [[1, 2]]}' >"$work/bad.jsonl"
+microtome neurons "$tiny" --facts "$work/bad.jsonl" --rewrite
+verdict a_new_answer_must_differ fails_with 2 'bad.jsonl: fact "x" has a "new_answer" that is its answer'
+printf '{"id": "x", "answer": [1], "new_answer": [2], "prompts": [[1, 2]]}\n%.0s' 1 2 >"$work/bad.jsonl"
+microtome neurons "$tiny" --facts "$work/bad.jsonl" --rewrite
+verdict ids_must_differ fails_with 2 'fact "x" is there twice'
+microtome neurons "$tiny" --facts "$facts" --steps 200 --most-steps 100
+verdict steps_begin_below_their_most fails_with 2 'more than the most, 100'

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "microtome/formats/sha256.h"
 
@@ -22,20 +23,6 @@ Json neuron_json(const FoundNeuron& n) {
 Json neurons_json(const std::vector<FoundNeuron>& list) {
   Json out = Json::array();
   for (const FoundNeuron& n : list) out.push_back(neuron_json(n));
-  return out;
-}
-
-std::vector<FoundNeuron> neurons_from(const Json& list, const Config& config) {
-  std::vector<FoundNeuron> out;
-  for (const Json& n : list)
-    out.push_back({.neuron = {n.at("layer").get<int>(), n.at("index").get<int>()},
-                   .score = n.at("score").get<double>(),
-                   .activation = n.at("activation").get<double>(),
-                   .prompts = n.at("prompts").get<int>()});
-  for (const FoundNeuron& n : out)
-    if (n.neuron.layer < 0 || n.neuron.layer >= config.n_layers || n.neuron.index < 0 || n.neuron.index >= config.d_mlp)
-      throw Error(ErrorKind::kCorrupt, "what was found before names neuron {} of layer {}, which the model does not have",
-                  n.neuron.index, n.neuron.layer);
   return out;
 }
 
@@ -85,7 +72,7 @@ Json find_neurons(const Context& context, const NeuronsOptions& o, const Fact& f
   const auto prompts = attribute_neurons(*context.model, fact.prompts,
                                          {.rule = o.rule,
                                           .steps = static_cast<int>(o.steps),
-                                          .most_steps = static_cast<int>(std::max(o.steps, o.most_steps)),
+                                          .most_steps = static_cast<int>(o.most_steps),
                                           .progress = context.progress},
                                          &macs);
   if (context.progress) context.progress->step(static_cast<double>(prompts.size()));
@@ -201,7 +188,7 @@ NeuronsOptions neurons_options(const Json& request) {
     *target = f.boolean(name).value_or(false);
   if (const auto rule = f.text("rule")) o.rule = parse_quadrature(*rule);
   o.steps = f.integer("steps", 1, 1024).value_or(o.steps);
-  o.most_steps = f.integer("most-steps", 1, 1024).value_or(o.most_steps);
+  o.most_steps = f.integer("most-steps", 1, 1024).value_or(0);
   const auto unit = [&](const char* name, double& target) {
     target = f.number(name).value_or(target);
     if (!(target > 0 && target <= 1))
@@ -222,7 +209,28 @@ NeuronsOptions neurons_options(const Json& request) {
 
 namespace {
 
-Json neurons_of(const Context& context, const NeuronsOptions& given) {
+std::vector<NeuronsFact> read_facts(const Context& context, const NeuronsOptions& o) {
+  std::vector<NeuronsFact> facts;
+  std::set<std::string> ids;
+  for (size_t i = 0; i < o.facts.size(); ++i) {
+    facts.push_back(read_neurons_fact(context, o.bos, o.facts[i], i));
+    const Fact& fact = facts.back().fact;
+    const auto refuse = [&](const std::string& what) {
+      throw FieldError("facts", fmt::format("fact \"{}\" {}", printable(fact.id), what));
+    };
+    if (!o.rewrite) continue;
+    if (facts.back().new_answer.empty()) refuse("has no \"new_answer\", which a rewrite needs");
+    for (const auto* list : {&fact.prompts, &fact.heldout})
+      for (const FactPrompt& p : *list)
+        if (p.answer == p.new_answer) refuse("has a \"new_answer\" that is its answer: there is nothing to rewrite");
+    if (!ids.insert(fact.id).second) refuse("is there twice; a rewrite needs an id of its own for each");
+  }
+  return facts;
+}
+
+}  // namespace
+
+Json neurons(const Context& context, const NeuronsOptions& given) {
   NeuronsOptions o = given;
   const auto start = std::chrono::steady_clock::now();
   if (!o.check && !o.find && !o.suppress && !o.amplify && !o.erase && !o.rewrite) o.suppress = true;
@@ -230,28 +238,39 @@ Json neurons_of(const Context& context, const NeuronsOptions& given) {
     throw FieldError("facts", "no facts: give objects {id, relation, subject, answer, new_answer, prompts[], heldout[]}");
   if (!context.model->config().has_mlp())
     throw FieldError("model", "this model has no MLPs, so no knowledge neurons; take another model");
+  if (o.most_steps > 0 && o.most_steps < o.steps)
+    throw FieldError("most-steps",
+                     fmt::format("{} steps to begin with are more than the most, {}; doubling begins with steps and "
+                                 "ends at most-steps",
+                                 o.steps, o.most_steps));
+  if (o.most_steps == 0) o.most_steps = std::max<int64_t>(128, o.steps);
   std::vector<NeuronsFact> facts;
-  for (size_t i = 0; i < o.facts.size(); ++i) {
-    facts.push_back(read_neurons_fact(context, o.bos, o.facts[i], i));
-    if (o.rewrite && facts.back().new_answer.empty())
-      throw FieldError("facts",
-                       fmt::format("fact \"{}\" has no \"new_answer\", which a rewrite needs", printable(facts.back().fact.id)));
+  try {
+    facts = read_facts(context, o);
+  } catch (const Error& e) {
+    if (o.facts_where.empty()) throw;
+    throw Error(e.kind(), "{}: {}", o.facts_where, e.what());
   }
   if (o.check) return {{"model", context.name}, {"facts", check_facts(context, facts)}};
 
   const std::vector<Json> found = find_all(context, o, facts);
   std::vector<Fact> plain;
   std::vector<std::vector<FoundNeuron>> before;
+  int64_t macs_plain = 0, macs_executed = 0;
   for (size_t f = 0; f < facts.size(); ++f) {
     plain.push_back(facts[f].fact);
-    before.push_back(neurons_from(found[f].at("neurons"), context.model->config()));
-    facts[f].most_active = neurons_from(found[f].at("most_active"), context.model->config());
-    facts[f].right = found[f].at("right").get<int>();
+    FoundLine line = read_found_line(
+        found[f], context.model->config(),
+        fmt::format("{}, fact \"{}\"", o.found_where.empty() ? "what was found" : o.found_where, printable(facts[f].fact.id)));
+    before.push_back(std::move(line.neurons));
+    facts[f].most_active = std::move(line.most_active);
+    facts[f].right = line.right;
+    macs_plain += line.macs_plain;
+    macs_executed += line.macs_executed;
   }
   FilteredNeurons filtered = filter_hubs(plain, before, o.hub_share);
 
   Json list = Json::array();
-  int64_t macs_plain = 0, macs_executed = 0;
   for (size_t f = 0; f < facts.size(); ++f) {
     NeuronsFact& fact = facts[f];
     fact.neurons = std::move(filtered.facts[f]);
@@ -275,8 +294,6 @@ Json neurons_of(const Context& context, const NeuronsOptions& given) {
                     {"most_active", neurons_json(fact.most_active)},
                     {"ig", found[f].at("ig")},
                     {"effect", nullptr}});
-    macs_plain += found[f].at("macs").at("plain").get<int64_t>();
-    macs_executed += found[f].at("macs").at("executed").get<int64_t>();
   }
   Json result{{"model", context.name}, {"facts", std::move(list)}, {"hubs", hubs_json(filtered.hubs)}};
   add_neuron_effects(context, o, facts, result);
@@ -295,18 +312,6 @@ Json neurons_of(const Context& context, const NeuronsOptions& given) {
   result["warnings"] = warnings_of(facts);
   result["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
-}
-
-}  // namespace
-
-Json neurons(const Context& context, const NeuronsOptions& options) {
-  try {
-    return neurons_of(context, options);
-  } catch (const Json::exception& e) {
-    // Facts are read field by field; only lines of an earlier search are taken at their word.
-    throw Error(ErrorKind::kCorrupt, "what was found before is malformed ({}); search anew, without --resume",
-                printable(e.what()));
-  }
 }
 
 }  // namespace microtome::api

@@ -1,6 +1,7 @@
 #include "microtome/api/neurons.h"
 
 #include <cstdio>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "microtome/base/file.h"
@@ -13,12 +14,21 @@
 namespace microtome::cli {
 namespace {
 
-std::vector<Json> json_lines(const std::string& file) {
+// `torn`: says how a last line that has no end and is not JSON is met; without it, it is an error as any other.
+std::vector<Json> json_lines(const std::string& file, const std::function<void(size_t line)>& torn = {}) {
   std::vector<Json> out;
-  const std::vector<std::string> lines = lines_of(read_file(file, 1 << 26));
-  for (size_t i = 0; i < lines.size(); ++i)
-    if (lines[i].find_first_not_of(" \t\r") != std::string::npos)
+  const std::string text = file == "-" ? read_file(file, 1 << 26) : read_regular_file(file, 1 << 26);
+  const std::vector<std::string> lines = lines_of(text);
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (lines[i].find_first_not_of(" \t\r") == std::string::npos) continue;
+    const bool cut = torn && i + 1 == lines.size() && !text.ends_with('\n');
+    try {
       out.push_back(parse_json(lines[i], fmt::format("{}:{}", printable(file, 200), i + 1)));
+    } catch (const Error&) {
+      if (!cut) throw;
+      torn(i + 1);
+    }
+  }
   return out;
 }
 
@@ -53,6 +63,7 @@ class NeuronsCommand : public Command {
     if (resume_ && !output_.out)
       throw Error(ErrorKind::kInvalidArgument, "--resume needs --out FILE: what was found lies beside it, in FILE.found.jsonl");
     options_.facts = json_lines(*facts_);
+    options_.facts_where = *facts_ == "-" ? "standard input" : printable(*facts_, 200);
     options_.rule = parse_quadrature(rule_);
     if (text_) options_.text = read_file(*text_);
     options_.seed = static_cast<uint64_t>(model_.seed);
@@ -73,7 +84,7 @@ class NeuronsCommand : public Command {
     options.choice("--rule", {"gauss", "left", "right", "midpoint"}, "nodes of the integral", rule_);
     options.integer("--steps", "M", "nodes to begin with (default 20), doubled until the sum is within 1 %", options_.steps, 1,
                     1024);
-    options.integer("--most-steps", "M", "doubling ends here (default 128)", options_.most_steps, 1, 1024);
+    options.integer("--most-steps", "M", "doubling ends here (default 128, or --steps)", options_.most_steps, 1, 1024);
     options.number("--threshold", "T", "of a prompt's largest attribution (default 0.2)", options_.threshold, 1e-6, 1);
     options.number("--share", "P", "of a fact's prompts that must agree (default 0.7; moved towards 2 to 5 neurons)",
                    options_.share, 1e-6, 1);
@@ -91,7 +102,13 @@ class NeuronsCommand : public Command {
 
   // Each fact's line is in the file as soon as it is found; the file is whole at any time.
   void keep_findings(const std::string& file) {
-    if (resume_ && std::filesystem::exists(file)) options_.found = json_lines(file);
+    options_.found_where = printable(file, 200);
+    if (resume_ && std::filesystem::exists(file))
+      options_.found = json_lines(file, [&](size_t line) {
+        if (!output_.quiet)
+          std::fprintf(stderr, "microtome: note: %s:%zu is incomplete and left out; what it found is searched again\n",
+                       inert(file).c_str(), line);
+      });
     lines_.clear();
     for (const Json& line : options_.found) lines_ += dump_json(line) + "\n";
     options_.on_found = [this, file](const Json& line) {
