@@ -42,7 +42,7 @@ verdict the_svg_is_xml python3 -c "import sys, xml.dom.minidom; xml.dom.minidom.
 microtome patch "$tiny" --pairs "$work/uneven.jsonl"
 verdict sides_of_different_length_are_refused fails_with 2 'has 3 tokens and the corrupted one 2'
 microtome patch "$tiny" --pairs "$work/long_answer.jsonl"
-verdict answers_of_several_tokens_are_refused fails_with 2 'not one token'
+verdict answers_of_several_tokens_are_refused fails_with 2 'holds 2 tokens, expected one'
 microtome patch "$parallel" "${pairs[@]}" --site resid_mid
 verdict sites_that_a_family_lacks_are_refused fails_with 2 'there is no state between them'
 microtome patch "$bare" "${pairs[@]}" --site mlp_post
@@ -57,3 +57,19 @@ microtome patch "$tiny" "${pairs[@]}" --ablate zero,median
 verdict an_unknown_ablation_is_refused fails_with 2 'expected zero, mean, resample'
 microtome patch "$tiny"
 verdict no_prompts_are_refused fails_with 2 'no prompts'
+microtome patch "$tiny" "${pairs[@]}" --site resid_pree
+verdict a_site_that_is_near_is_suggested fails_with 2 'did you mean "resid_pre"?'
+microtome patch "$tiny" --task iio
+verdict a_task_that_is_near_is_suggested fails_with 2 'did you mean "ioi"?'
+microtome patch "$tiny" "${pairs[@]}" --top 5
+verdict top_belongs_to_pairs_of_heads fails_with 2 'by head,head'
+microtome patch "$tiny" "${pairs[@]}" --site resid_pre --most 0
+verdict a_small_sweep_has_its_own_size fails_with 2 'less than a minute'
+microtome patch "$tiny" "${pairs[@]}" --site z --by layer,head --sources 0
+verdict a_choice_without_an_axis_is_named fails_with 2 'sources are chosen, but the map has no such axis; it is cut by layer,head'
+microtome patch "$tiny" --clean a --corrupted b --answer c
+verdict texts_without_a_tokenizer_need_pairs_of_ids fails_with 2 '--pairs'
+microtome patch "$tiny" "${pairs[@]}" --most 1e300
+verdict a_number_that_is_too_large_hears_the_most fails_with 2 '0 to 1000000000'
+microtome patch "$tiny" --pairs - </dev/null
+verdict standard_input_is_called_so fails_with 2 'standard input holds no pairs'

@@ -32,3 +32,11 @@ microtome weights "$tiny" bigrams --circuit qk
 verdict an_option_of_another_verb_is_refused fails_with 2 "does not use circuit"
 microtome weights "$tiny" copying --heads 9.9
 verdict a_head_beyond_the_model_is_refused fails_with 2 "counted from 0"
+microtome weights "$tiny" copyin
+verdict a_verb_that_is_near_is_suggested fails_with 2 'did you mean "copying"?'
+microtome weights "$tiny" composition --from 1.0 --to 0.0
+verdict ends_the_wrong_way_round_are_refused fails_with 2 "the lower layer"
+microtome weights "$tiny" virtual --to 0.0
+verdict nothing_lies_below_the_first_layer fails_with 2 "the lower layer"
+microtome weights "$tiny" bigrams --source x
+verdict a_text_without_a_tokenizer_is_refused fails_with 2 "give a token as #id"

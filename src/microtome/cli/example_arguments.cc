@@ -33,9 +33,9 @@ api::ExamplesOptions ExampleArguments::read(int64_t seed) const {
     throw Error(ErrorKind::kInvalidArgument, "several kinds of prompts: give one of --clean with --corrupted, --pairs, --task");
   if (n_ > 0 && !task_) throw Error(ErrorKind::kInvalidArgument, "--n counts a task's prompts; name one with --task");
   if (pairs_) {
-    o.where = *pairs_;
+    o.where = *pairs_ == "-" ? "standard input" : *pairs_;
     o.pairs = api::pairs_from_lines(
-        *pairs_ == "-" ? read_file(*pairs_, kMostPairsBytes) : read_regular_file(*pairs_, kMostPairsBytes), *pairs_);
+        *pairs_ == "-" ? read_file(*pairs_, kMostPairsBytes) : read_regular_file(*pairs_, kMostPairsBytes), o.where);
   }
   if (!one) return o;
   for (const auto& [side, name] : {std::pair{&clean_, "--clean"}, {&corrupted_, "--corrupted"}})
