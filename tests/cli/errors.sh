@@ -14,7 +14,7 @@ refused() {
 refused no_command 'no command'
 refused suggests_the_nearest_command 'did you mean lens?' lense
 refused suggests_the_nearest_option 'did you mean --prompt?' lens "$tiny" --promt x
-refused does_not_suggest_what_is_far 'unknown option --tuned; see' lens "$tiny" --tuned f
+refused does_not_suggest_what_is_far 'unknown option --zebra; see' lens "$tiny" --zebra f
 refused unexpected_argument 'unexpected argument "extra"' lens "$tiny" extra --tokens 1
 refused missing_model 'MODEL is missing' lens
 refused missing_value '--prompt needs a value' lens "$tiny" --prompt

@@ -45,7 +45,8 @@ std::shared_ptr<const FittedLens> load_registered(const fs::path& path, const st
     const std::string where = printable(path.string(), 200), shown = fmt::format("lens \"{}\"", printable(name));
     for (size_t at = message.find(where); at != std::string::npos; at = message.find(where, at + shown.size()))
       message.replace(at, where.size(), shown);
-    throw Error(e.kind(), "{}", message);
+    // Who named it can do something about it: a server says what is wrong.
+    throw Error(e.kind() == ErrorKind::kCorrupt ? ErrorKind::kInvalidArgument : e.kind(), "{}", message);
   }
 }
 
