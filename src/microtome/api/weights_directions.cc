@@ -80,6 +80,7 @@ std::vector<Found> mlp_directions(const Context& c, const WeightsOptions& o) {
   parallel_for(std::ssize(layers), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const MlpWeights w = read_mlp(*c.model, layers[i]);
+      if (c.progress) c.progress->check();
       const std::vector<float>& matrix = o.circuit == "in" ? w.w_in : o.circuit == "gate" ? w.w_gate : w.w_out;
       parts[i] = singular_directions(matrix, w.d, w.m, o.circuit == "out", o.directions);
       if (c.progress) c.progress->step();
