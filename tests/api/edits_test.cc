@@ -85,6 +85,16 @@ TEST(Edits, through_a_registered_lens_do_not_say_where_it_lies) {
       EXPECT_NE(e.kind(), ErrorKind::kCorrupt) << "a server would not say why";
     }
   }
+  const auto field = [](const auto& read) -> std::string {
+    try {
+      read();
+    } catch (const api::FieldError& e) {
+      return e.param();
+    }
+    return "";
+  };
+  EXPECT_EQ(field([] { api::lens_options({{"tokens", {1}}, {"jacobian", "broken"}}); }), "jacobian");
+  EXPECT_EQ(field([] { api::edit_from_json({{"site", "absent@0"}, {"op", "ablate"}, {"value", "a"}}); }), "edits");
   before ? setenv("MICROTOME_HOME", old.c_str(), 1) : unsetenv("MICROTOME_HOME");
   fs::remove_all(home);
 }

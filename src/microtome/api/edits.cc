@@ -229,7 +229,7 @@ EditOptions edit_from_json(const Json& json) {
     edit.lens->name = lens->first;
     edit.lens->layer = lens->second;
     set_lens_operation(*edit.lens, op, value->get_ref<const std::string&>());
-    edit.lens->lens = lens->first == "logit" ? nullptr : registered_lens(lens->first);
+    edit.lens->lens = lens->first == "logit" ? nullptr : lens_of_field("edits", lens->first);
     return edit;
   }
   if (op == "zero") {

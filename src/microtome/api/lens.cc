@@ -144,7 +144,7 @@ LensCommandOptions lens_options(const Json& request) {
   o.all_points = f.boolean("all-points").value_or(false);
   o.decompose = f.integer("decompose", 0, kMostParts).value_or(0);
   for (const LensKind kind : {LensKind::kTuned, LensKind::kJacobian})
-    if (const auto name = f.text(lens_kind_name(kind))) set_lens(o, kind, *name, registered_lens(*name));
+    if (const auto name = f.text(lens_kind_name(kind))) set_lens(o, kind, *name, lens_of_field(lens_kind_name(kind), *name));
   f.finish();
   return o;
 }

@@ -97,6 +97,15 @@ std::shared_ptr<const FittedLens> registered_lens(const std::string& name) {
               known_names().empty() ? "none" : fmt::format("{}", fmt::join(known_names(), ", ")));
 }
 
+std::shared_ptr<const FittedLens> lens_of_field(const std::string& field, const std::string& name) {
+  try {
+    return registered_lens(name);
+  } catch (const Error& e) {
+    if (e.kind() == ErrorKind::kIo) throw;
+    throw FieldError(field, e.what());
+  }
+}
+
 std::shared_ptr<const FittedLens> open_lens(const std::string& name_or_path) {
   if (name_or_path == "logit") return nullptr;
   if (const fs::path path = lens_path(name_or_path); !path.empty()) return std::make_shared<const FittedLens>(load_lens(path));

@@ -18,6 +18,9 @@ namespace microtome::api {
 // Throws InvalidArgument for a name with a path in it, NotFound with the names there are.
 std::shared_ptr<const FittedLens> registered_lens(const std::string& name);
 
+// The same for a request: FieldError names the field that names the lens.
+std::shared_ptr<const FittedLens> lens_of_field(const std::string& field, const std::string& name);
+
 // A file or folder if there is one, else as above. "logit": null, the logit lens.
 std::shared_ptr<const FittedLens> open_lens(const std::string& name_or_path);
 
