@@ -294,7 +294,8 @@ TEST(PatchBadInput, says_what_the_family_lacks_and_what_to_take_instead) {
   EXPECT_NE(grid("gpt2", SiteKind::kZ, "layer,head,dst,src").find("pattern"), std::string::npos);
   EXPECT_NE(grid("gpt2", SiteKind::kZ, "layer,neuron").find("mlp_post"), std::string::npos);
   EXPECT_NE(grid("gpt2", SiteKind::kZ, "layer,head", {.layers = {99}}).find("layer 99"), std::string::npos);
-  EXPECT_NE(grid("gpt2", SiteKind::kZ, "layer,head", {.neurons = {1}}).find("no axis"), std::string::npos);
+  EXPECT_NE(grid("gpt2", SiteKind::kZ, "layer,head", {.neurons = {1}}).find("neurons are chosen, but the map has no such axis"),
+            std::string::npos);
   EXPECT_NE(message_of([] { parse_axes("pos,layer"); }).find("layer,pos"), std::string::npos);
   EXPECT_NE(message_of([] { parse_patch_site("resid"); }).find("resid_pre"), std::string::npos);
   for (const char* bad : {"", "3:2", "-1", "1,,2", "1:x"})
