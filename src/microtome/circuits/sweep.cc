@@ -40,19 +40,6 @@ Tensor run_alone(const Model& model, const SweepHost& host, std::span<const Edit
   return out;
 }
 
-std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites,
-                              std::span<const Edit> edits) {
-  std::vector<Tensor> values(sites.size());
-  Batch batch;
-  batch.add_sequence(tokens);
-  Plan plan;
-  for (const Edit& e : edits) plan.edit(e);
-  plan.logit_rows = LogitRows::kNone;
-  for (size_t i = 0; i < sites.size(); ++i) plan.read(sites[i], [&values, i](const SiteValue& v) { values[i] = v.data.clone(); });
-  forward(model, {.batch = batch, .plan = &plan});
-  return values;
-}
-
 struct Sweep::State {
   const Model& model;
   SweepOptions options;

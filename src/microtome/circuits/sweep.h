@@ -17,7 +17,7 @@
 #include <span>
 #include <vector>
 
-#include "microtome/model/model.h"
+#include "microtome/circuits/site_values.h"
 
 namespace microtome {
 
@@ -72,10 +72,6 @@ class Sweep {
 
 // The definition: one forward pass with the intervention's edits.
 Tensor run_alone(const Model& model, const SweepHost& host, std::span<const Edit> edits);
-
-// The values of one prompt at some sites (under edits), in memory of their own: [T, ..], patterns and scores [H, T, T].
-std::vector<Tensor> values_at(const Model& model, std::span<const int32_t> tokens, std::span<const Site> sites,
-                              std::span<const Edit> edits = {});
 
 // Shorthands for edits.
 Edit set_edit(Site site, Slice where, Tensor value);

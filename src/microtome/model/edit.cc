@@ -47,15 +47,10 @@ std::vector<SelectedRow> selected_rows(const Slice& where, const Batch& batch, c
   std::vector<SelectedRow> out;
   for (size_t s = only < 0 ? 0 : only; s < (only < 0 ? batch.sequences.size() : only + 1); ++s) {
     const Sequence& q = batch.sequences[s];
-    int64_t begin = 0, end = INT64_MAX;
-    if (where.generated) begin = q.prompt_length;
-    if (where.pos) {
-      begin = where.pos->begin < 0 ? q.prompt_length + where.pos->begin : where.pos->begin;
-      end = where.pos->end <= 0 && where.pos->begin < 0 ? q.prompt_length + where.pos->end : where.pos->end;
-      if (begin < 0 || begin >= end)
-        throw Error(ErrorKind::kInvalidArgument, "{}: pos {}:{} is outside of a prompt of {} tokens", site_name(site),
-                    where.pos->begin, where.pos->end, q.prompt_length);
-    }
+    const auto [begin, end] = positions_of(where, q.prompt_length);
+    if (begin < 0 || begin >= end)
+      throw Error(ErrorKind::kInvalidArgument, "{}: pos {}:{} is outside of a prompt of {} tokens", site_name(site),
+                  where.pos->begin, where.pos->end, q.prompt_length);
     for (int64_t r = q.row_begin; r < q.row_end; ++r) {
       const int64_t p = batch.positions[r], row = r - grid.first_row;
       if (p < begin || p >= end || row < 0 || row >= grid.rows) continue;

@@ -34,6 +34,12 @@ void check_edit(const Edit& edit, const Config& config) {
 
 }  // namespace
 
+Range positions_of(const Slice& slice, int64_t prompt_length) {
+  if (!slice.pos) return {slice.generated ? prompt_length : 0, INT64_MAX};
+  const auto [begin, end] = *slice.pos;
+  return {begin < 0 ? prompt_length + begin : begin, begin < 0 && end <= 0 ? prompt_length + end : end};
+}
+
 Plan& Plan::edit(Edit e) {
   edits_.push_back(std::move(e));
   return *this;

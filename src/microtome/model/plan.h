@@ -34,6 +34,10 @@ struct Slice {
   std::optional<Range> head, neuron;
 };
 
+// The positions that a slice names in a sequence with such a prompt: [begin, end), as given (begin may lie below 0), end
+// INT64_MAX where it is open.
+Range positions_of(const Slice& slice, int64_t prompt_length);
+
 // What one pass shows at one site.
 struct SiteValue {
   Site site;

@@ -5,6 +5,7 @@
 
 #include "microtome/base/error.h"
 #include "microtome/circuits/graph/circuit_pass.h"
+#include "microtome/model/macs.h"
 
 namespace microtome {
 namespace {
@@ -36,7 +37,7 @@ struct CircuitRun::State {
   CircuitRunOptions options;
   Ablator ablator;
   std::vector<std::vector<int32_t>> roles;  // of each example's positions
-  int64_t macs = 0, plain_macs = 0, layer_macs = 0;
+  int64_t macs = 0, plain_macs = 0;
   // What a metric's groups of examples are, and their ablated values where all fit.
   std::map<MetricKind, std::vector<std::vector<size_t>>> groups;
   std::map<std::pair<MetricKind, size_t>, std::shared_ptr<Prepared>> kept;
@@ -178,7 +179,7 @@ void CircuitRun::State::count_plain(const Metric& metric, const Example& e, int6
   const Config& c = model.config();
   const std::vector<int32_t> columns = metric.columns(e);
   const int64_t width = columns.empty() ? c.vocab : std::ssize(columns);
-  plain_macs += circuits * (e.length() * layer_macs + std::ssize(metric.positions(e)) * c.d_model * width);
+  plain_macs += circuits * (e.length() * c.n_layers * BlockMacs(c).total() + std::ssize(metric.positions(e)) * c.d_model * width);
 }
 
 CircuitRun::CircuitRun(const Model& model, const Graph& graph, const std::vector<Example>& examples,
@@ -195,9 +196,6 @@ CircuitRun::CircuitRun(const Model& model, const Graph& graph, const std::vector
         c.n_heads / c.n_kv_heads);
   state_.reset(new State{model, graph, examples, options, Ablator(model, options.ablation, examples, options.progress)});
   for (const Example& e : examples) state_->roles.push_back(role_of_positions(graph, e));
-  for (const LayerWeights& w : model.weights().layers)
-    for (const Matrix* m : {&w.w_q, &w.w_k, &w.w_v, &w.w_o, &w.w_gate, &w.w_in, &w.w_out})
-      if (m->present()) state_->layer_macs += m->view.k * m->view.n;
 }
 
 CircuitRun::~CircuitRun() {

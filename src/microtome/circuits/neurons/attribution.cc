@@ -5,6 +5,7 @@
 
 #include "microtome/base/error.h"
 #include "microtome/circuits/neurons/predictions.h"
+#include "microtome/model/macs.h"
 #include "microtome/ops/linear.h"
 
 namespace microtome {
@@ -24,11 +25,6 @@ struct LayerState {
   Tensor stream;  // what the MLP's output is added to, [Q, D]
   Tensor attn;    // parallel blocks: what attention adds to it
 };
-
-int64_t block_macs(const Config& c) {
-  const int64_t attention = c.d_model * c.d_head * (c.n_heads + 2 * c.n_kv_heads) + c.n_heads * c.d_head * c.d_model;
-  return attention + (c.gated_mlp ? 3 : 2) * c.d_model * c.d_mlp;
-}
 
 class Attribution {
  public:
@@ -89,7 +85,8 @@ class Attribution {
       o.right = o.right && predictions[q].top == queries_[q].target;
     }
     if (macs_)
-      macs_->executed += batch.rows() * layers * block_macs(config_) + std::ssize(queries_) * config_.d_model * config_.vocab;
+      macs_->executed +=
+          batch.rows() * layers * BlockMacs(config_).total() + std::ssize(queries_) * config_.d_model * config_.vocab;
   }
 
   double tokens_of(const Query& q) const { return static_cast<double>(prompts_[q.prompt].answer.size()); }
@@ -230,12 +227,12 @@ class Attribution {
 
   void count(int l, int64_t rows) {
     const int64_t above = config_.n_layers - 1 - l;
-    if (macs_) macs_->executed += rows * 2 * (above * block_macs(config_) + config_.d_model * config_.vocab);
+    if (macs_) macs_->executed += rows * 2 * (above * BlockMacs(config_).total() + config_.d_model * config_.vocab);
   }
 
   // Attr = w * gradient, and w itself, as means over the answer's tokens.
   void keep_scores(int l, const Tensor& gradient) {
-    const int64_t m = config_.d_mlp, block = block_macs(config_), head = config_.d_model * config_.vocab;
+    const int64_t m = config_.d_mlp, block = BlockMacs(config_).total(), head = config_.d_model * config_.vocab;
     for (size_t q = 0; q < queries_.size(); ++q) {
       PromptAttribution& o = out_[queries_[q].prompt];
       const auto share = static_cast<float>(1.0 / tokens_of(queries_[q]));

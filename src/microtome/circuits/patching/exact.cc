@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "microtome/circuits/patching/rows.h"
+#include "microtome/model/macs.h"
 
 namespace microtome {
 namespace {
@@ -71,7 +72,7 @@ Effects patch_exact(PatchRuns& runs, const CellGrid& grid, const Replacement& re
 }
 
 double sweep_macs_estimate(const PatchRuns& runs, const CellGrid& grid, const Replacement& replacement) {
-  const double block = forward_macs(runs.config(), 1, 0) / static_cast<double>(runs.config().n_layers);
+  const auto block = static_cast<double>(BlockMacs(runs.config()).total());
   const bool other = replacement.kind == ReplacementKind::kOther || replacement.kind == ReplacementKind::kProject;
   double total = 0;
   for (size_t i = 0; i < runs.size(); ++i) {

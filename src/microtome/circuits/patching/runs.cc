@@ -3,45 +3,12 @@
 #include <algorithm>
 
 #include "microtome/base/error.h"
+#include "microtome/model/macs.h"
 
 namespace microtome {
-namespace {
-
-constexpr int64_t kPassRows = 1024;  // tokens that share a pass
-
-using Values = std::map<Site, Tensor>;
-
-// Reads the sites in runs of these prompts, several in a pass, each into its own map.
-void read_values(const Model& model, std::span<const std::vector<int32_t>* const> prompts, std::span<Values* const> values,
-                 const std::vector<Site>& sites, std::span<const Edit> edits, Progress* progress) {
-  for (size_t first = 0, last = 0; first < prompts.size(); first = last) {
-    Batch batch;
-    for (; last < prompts.size() && (last == first || batch.rows() + std::ssize(*prompts[last]) <= kPassRows); ++last)
-      batch.add_sequence(*prompts[last]);
-    Plan plan;
-    for (const Edit& e : edits) plan.edit(e);
-    plan.logit_rows = LogitRows::kNone;
-    for (const Site& site : sites)
-      plan.read(site, [&, first](const SiteValue& v) {
-        if (v.sequence >= 0) {
-          (*values[first + v.sequence])[v.site] = v.data.clone();
-          return;
-        }
-        for (size_t k = 0; k < batch.sequences.size(); ++k)
-          (*values[first + k])[v.site] = v.data.slice(batch.sequences[k].row_begin, batch.sequences[k].row_end).clone();
-      });
-    forward(model, {.batch = batch, .plan = &plan, .progress = progress});
-    if (progress) progress->step(static_cast<double>(last - first));
-  }
-}
-
-}  // namespace
-
 double forward_macs(const Config& c, int64_t tokens, int64_t logit_rows) {
-  const auto d = static_cast<double>(c.d_model), k = static_cast<double>(c.d_head), m = static_cast<double>(c.d_mlp);
-  const double attention = d * k * static_cast<double>(2 * c.n_heads + 2 * c.n_kv_heads);
-  const double block = attention + (c.mlp ? d * m * (c.gated_mlp ? 3 : 2) : 0);
-  return block * static_cast<double>(c.n_layers * tokens) + static_cast<double>(c.d_model * c.vocab * logit_rows);
+  return static_cast<double>(BlockMacs(c).total()) * static_cast<double>(c.n_layers * tokens) +
+         static_cast<double>(c.d_model * c.vocab * logit_rows);
 }
 
 PatchRuns::PatchRuns(const Model& model, PatchSetup setup) : model_(model), setup_(std::move(setup)) {
@@ -117,14 +84,17 @@ void PatchRuns::need(const std::vector<Site>& sites) {
     if (!host_values_[0].contains(s) && std::find(missing.begin(), missing.end(), s) == missing.end()) missing.push_back(s);
   if (missing.empty()) return;
   std::vector<const std::vector<int32_t>*> prompts;
-  std::vector<Values*> values;
+  std::vector<SiteValues*> values;
   for (size_t i = 0; i < size(); ++i) {
     const Example& e = example(i);
     prompts.insert(prompts.end(), {denoises() ? &e.corrupted : &e.clean, denoises() ? &e.clean : &e.corrupted});
     values.insert(values.end(), {&host_values_[i], &other_values_[i]});
   }
   if (setup_.progress) setup_.progress->begin("base runs", static_cast<double>(prompts.size()));
-  read_values(model_, prompts, values, missing, setup_.edits, setup_.progress);
+  Progress* progress = setup_.progress;
+  read_values(model_, prompts, values, missing, {.edits = setup_.edits, .progress = progress, .passed = [progress](int64_t n) {
+                                                   if (progress) progress->step(static_cast<double>(n));
+                                                 }});
   if (setup_.progress) setup_.progress->end();
 }
 
@@ -134,7 +104,7 @@ std::vector<Tensor> PatchRuns::mean_values(size_t i, Site site) {
   if (mean_values_.empty() || !mean_values_.begin()->second.contains(site)) {
     // Every prompt's, at every layer, at once.
     std::vector<const std::vector<int32_t>*> prompts;
-    std::vector<Values*> values;
+    std::vector<SiteValues*> values;
     for (const auto& of_example : setup_.mean_prompts)
       for (const std::vector<int32_t>& prompt : of_example) mean_values_[prompt];
     for (auto& [prompt, kept] : mean_values_) {
@@ -143,7 +113,7 @@ std::vector<Tensor> PatchRuns::mean_values(size_t i, Site site) {
     }
     std::vector<Site> sites;
     for (int l = 0; l < config().n_layers; ++l) sites.push_back({site.kind, l});
-    read_values(model_, prompts, values, sites, setup_.edits, nullptr);
+    read_values(model_, prompts, values, sites, {.edits = setup_.edits});
   }
   for (const std::vector<int32_t>& prompt : setup_.mean_prompts[i]) out.push_back(mean_values_.at(prompt).at(site));
   return out;

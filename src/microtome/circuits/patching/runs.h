@@ -74,7 +74,6 @@ class PatchRuns {
   std::vector<Tensor> mean_values(size_t i, Site site);
 
  private:
-  using Values = std::map<Site, Tensor>;
   bool denoises() const { return setup_.direction == PatchDirection::kDenoise; }
   SweepHost host_of(size_t i, bool corrupted) const;
   const Tensor* clean_logits(size_t i) const { return &clean_logits_[i]; }
@@ -85,9 +84,9 @@ class PatchRuns {
   std::unique_ptr<Sweep> sweep_;
   std::vector<Tensor> clean_logits_;
   std::vector<double> clean_, corrupted_;
-  std::vector<Values> host_values_, other_values_;
+  std::vector<SiteValues> host_values_, other_values_;
   SweepMacs extra_macs_;
-  std::map<std::vector<int32_t>, Values> mean_values_;  // by prompt: examples of one template share theirs
+  std::map<std::vector<int32_t>, SiteValues> mean_values_;  // by prompt: examples of one template share theirs
 };
 
 }  // namespace microtome

@@ -2,34 +2,16 @@
 
 #include <algorithm>
 
+#include "microtome/model/macs.h"
+
 namespace microtome::sweep {
-namespace {
-
-// Multiply-adds per row of a block's products.
-struct RowCosts {
-  int64_t q, kv, o, mlp;
-  explicit RowCosts(const Config& c)
-      : q(c.d_model * c.n_heads * c.d_head),
-        kv(2 * c.d_model * c.n_kv_heads * c.d_head),
-        o(c.n_heads * c.d_head * c.d_model),
-        mlp(c.has_mlp() ? (c.gated_mlp ? 3 : 2) * c.d_model * c.d_mlp : 0) {}
-  int64_t block() const { return q + kv + o + mlp; }
-};
-
-bool edits_layer(const Item& item, int l) {
-  return item.route.way == Way::kWhole && std::any_of(item.intervention->edits.begin(), item.intervention->edits.end(),
-                                                      [&](const Edit& e) { return e.site.layer == l; });
-}
-
-}  // namespace
-
 int64_t plain_macs(const Item& item, const Config& c) {
-  return item.host->length() * (c.n_layers * RowCosts(c).block() + c.d_model * c.vocab);
+  return item.host->length() * (c.n_layers * BlockMacs(c).total() + c.d_model * c.vocab);
 }
 
 int64_t macs_onward(const Item& item, const std::vector<int32_t>& changed, const Config& c) {
   if (changed.empty()) return 0;
-  const RowCosts cost(c);
+  const BlockMacs cost(c);
   const int last = static_cast<int>(c.n_layers) - 1;
   const std::vector<int32_t> wanted = Layers::wanted(item, changed[0]);
   const auto wanted_changed = std::count_if(wanted.begin(), wanted.end(),
@@ -43,7 +25,7 @@ int64_t macs_onward(const Item& item, const std::vector<int32_t>& changed, const
     if (l++ == last) return total + wanted_changed * c.d_model * columns;
   }
   for (; l <= last; ++l) {
-    if (edits_layer(item, l)) total += n * cost.block();
+    if (edited_at(item.route, *item.intervention, l)) total += n * cost.total();
     else if (l == last) total += in_stream * cost.kv + asking * cost.q + w * (cost.o + cost.mlp);
     else total += in_stream * (cost.q + cost.kv) + n * (cost.o + cost.mlp);
     in_stream = n;

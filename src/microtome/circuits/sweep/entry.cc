@@ -27,14 +27,12 @@ Point point_of(SiteKind kind, const Config& config) {
   return after_attention(config);
 }
 
-int64_t first_position(const Edit& edit, int64_t length) {
-  if (edit.where.generated) return length;
-  if (!edit.where.pos) return 0;
-  const int64_t begin = edit.where.pos->begin;
-  return std::clamp<int64_t>(begin < 0 ? length + begin : begin, 0, length);
-}
-
 }  // namespace
+
+bool edited_at(const Route& route, const Intervention& intervention, int l) {
+  return route.way == Way::kWhole &&
+         std::any_of(intervention.edits.begin(), intervention.edits.end(), [&](const Edit& e) { return e.site.layer == l; });
+}
 
 Point after_attention(const Config& config) { return config.has_resid_mid() ? Point::kMid : Point::kPost; }
 
@@ -61,9 +59,8 @@ Route route_of(const Intervention& intervention, const HostRun& host, const Mode
       throw Error(ErrorKind::kInvalidArgument, "{}: a sweep takes means as values, not the operation `mean`", site_name(e.site));
     alone = alone || e.op == EditOp::kCustom || !site_in_block(e.site.kind);
     same = same && e.site == first;
-    route.later = route.later || e.site.layer != first.layer;
     route.layer = std::min(route.layer, e.site.layer);
-    route.position = std::min(route.position, first_position(e, host.length()));
+    route.position = std::min(route.position, std::clamp<int64_t>(positions_of(e.where, host.length()).begin, 0, host.length()));
   }
   if (alone) return {.way = Way::kAlone};
   route.way = same ? way_of(first.kind, model.compute() == Compute::kBF16) : Way::kWhole;
@@ -88,7 +85,6 @@ Route route_on(std::span<const Edit> base, Route route, const Intervention& own,
   if (alone) return {.way = Way::kAlone};
   route.way = Way::kWhole;
   route.point = Point::kPre;
-  route.later = true;
   return route;
 }
 

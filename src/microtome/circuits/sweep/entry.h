@@ -24,7 +24,6 @@ struct Route {
   Point point = Point::kPre;
   int layer = 0;         // the first block that changes
   int64_t position = 0;  // no row before it changes
-  bool later = false;    // edits in more than one layer
 };
 
 // Throws InvalidArgument for kMean (its mean is over this run alone: give it as a value), NotFound for a site that the model
@@ -35,6 +34,9 @@ Route route_of(const Intervention& intervention, const HostRun& host, const Mode
 // change, or beyond blocks, it is whole or alone, and wants `with_base` (base edits from its first block on, then its own; all of
 // them, alone) in place of its own.
 Route route_on(std::span<const Edit> base, Route route, const Intervention& own, Intervention& with_base);
+
+// The block runs whole, for edits that lie in it.
+bool edited_at(const Route& route, const Intervention& intervention, int l);
 
 // Kinds of site that base runs must hold for it.
 std::vector<SiteKind> needs_of(const Route& route, const Intervention& intervention, const Config& config);

@@ -20,11 +20,7 @@ std::vector<int32_t> written(const Item& item) {
   const int64_t length = item.host->length();
   std::vector<bool> hit(length, false);
   for (const Edit& e : item.intervention->edits) {
-    int64_t begin = 0, end = e.where.generated ? 0 : length;
-    if (e.where.pos && !e.where.generated) {
-      begin = e.where.pos->begin < 0 ? length + e.where.pos->begin : e.where.pos->begin;
-      end = e.where.pos->begin < 0 && e.where.pos->end <= 0 ? length + e.where.pos->end : e.where.pos->end;
-    }
+    const auto [begin, end] = positions_of(e.where, length);
     for (int64_t p = std::max<int64_t>(0, begin); p < std::min(end, length); ++p) hit[p] = true;
   }
   std::vector<int32_t> out;
@@ -88,10 +84,7 @@ std::vector<HeadChange> head_changes(const Model& model, int l, std::span<const 
     queries.push_back(is_key_side(kind) ? range(item->route.position, item->host->length()) : keys.back());
   }
   std::vector<KvCache> caches;
-  for (const Item* item : items) {
-    caches.push_back(KvCache(model.config().n_layers, model.config().n_kv_heads, model.config().d_head, model.config().d_head));
-    for (int64_t h = 0; h < model.config().n_kv_heads; ++h) caches.back().head(l, h) = item->host->cache.head(l, h);
-  }
+  for (const Item* item : items) caches.push_back(block_cache(*item->host, model.config(), l));
   const auto batch_of = [&](const std::vector<std::vector<int32_t>>& positions) {
     std::vector<StepRows> rows;
     for (size_t i = 0; i < items.size(); ++i) rows.push_back({items[i]->host, &caches[i], positions[i]});

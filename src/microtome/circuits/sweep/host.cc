@@ -10,18 +10,6 @@ namespace {
 // Rows of one pass over hosts: enough for products to run at full speed.
 constexpr int64_t kPassRows = 1024;
 
-// fn(first, last): consecutive hosts that share a pass.
-template <class Fn>
-void in_passes(const std::vector<HostRun>& hosts, const Fn& fn) {
-  for (size_t first = 0; first < hosts.size();) {
-    size_t last = first;
-    int64_t rows = 0;
-    while (last < hosts.size() && (last == first || rows + hosts[last].length() <= kPassRows)) rows += hosts[last++].length();
-    fn(first, last);
-    first = last;
-  }
-}
-
 Tensor gather(const Tensor& x, int64_t first, std::span<const int32_t> positions) {
   Tensor y = Tensor::empty({std::ssize(positions), x.size(1)});
   for (size_t i = 0; i < positions.size(); ++i)
@@ -39,9 +27,10 @@ std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs,
     for (const int32_t p : spec.positions) MT_CHECK(p >= 0 && p < std::ssize(spec.tokens));
     hosts.push_back({std::move(spec), model.make_cache(), {}, {}});
   }
-  in_passes(hosts, [&](size_t first, size_t last) {
+  for (size_t first = 0, last = 0; first < hosts.size(); first = last) {
     Batch batch;
-    for (size_t i = first; i < last; ++i) batch.add_sequence(hosts[i].spec.tokens, &hosts[i].cache);
+    for (; last < hosts.size() && (last == first || batch.rows() + hosts[last].length() <= kPassRows); ++last)
+      batch.add_sequence(hosts[last].spec.tokens, &hosts[last].cache);
     Plan plan;
     for (const Edit& e : edits) plan.edit(e);
     plan.logit_rows = LogitRows::kNone;
@@ -50,7 +39,7 @@ std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> specs,
       const Tensor rows = gather(f.residual.data, batch.sequences[i - first].row_begin, hosts[i].spec.positions);
       hosts[i].logits = unembed(model, rows, hosts[i].spec.columns).clone();
     }
-  });
+  }
   if (std::any_of(edits.begin(), edits.end(), [](const Edit& e) { return !site_in_block(e.site.kind); }))
     for (HostRun& h : hosts) h.logits = run_alone(model, h.spec, edits);
   return hosts;
@@ -66,25 +55,19 @@ void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteK
       if (!have && site_exists(site, model.config())) missing.push_back(site);
     }
   if (missing.empty()) return;
-  in_passes(hosts, [&](size_t first, size_t last) {
-    Batch batch;
-    for (size_t i = first; i < last; ++i) batch.add_sequence(hosts[i].spec.tokens);
-    Plan plan;
-    for (const Edit& e : edits) plan.edit(e);
-    plan.logit_rows = LogitRows::kNone;
-    for (const Site& site : missing)
-      plan.read(site, [&](const SiteValue& v) {
-        if (v.sequence >= 0) {
-          hosts[first + v.sequence].values[v.site] = v.data.clone();
-          return;
-        }
-        for (size_t i = first; i < last; ++i) {
-          const Sequence& s = batch.sequences[i - first];
-          hosts[i].values[v.site] = v.data.slice(s.row_begin, s.row_end).clone();
-        }
-      });
-    forward(model, {.batch = batch, .plan = &plan, .progress = progress});
-  });
+  std::vector<const std::vector<int32_t>*> prompts;
+  std::vector<SiteValues*> values;
+  for (HostRun& h : hosts) {
+    prompts.push_back(&h.spec.tokens);
+    values.push_back(&h.values);
+  }
+  read_values(model, prompts, values, missing, {.edits = edits, .progress = progress});
+}
+
+KvCache block_cache(const HostRun& host, const Config& config, int l) {
+  KvCache cache(config.n_layers, config.n_kv_heads, config.d_head, config.d_head);
+  for (int64_t h = 0; h < config.n_kv_heads; ++h) cache.head(l, h) = host.cache.head(l, h);
+  return cache;
 }
 
 Batch step_batch(std::span<const StepRows> rows) {

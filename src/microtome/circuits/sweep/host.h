@@ -1,7 +1,6 @@
 // The base runs of a sweep: caches, logits, and the values at sites that interventions start from. Internal to the sweep.
 #pragma once
 
-#include <map>
 #include <span>
 #include <vector>
 
@@ -13,7 +12,7 @@ struct HostRun {
   SweepHost spec;
   KvCache cache;  // of the base run: slot = position
   Tensor logits;  // [positions, columns]
-  std::map<Site, Tensor> values;
+  SiteValues values;
 
   int64_t length() const { return static_cast<int64_t>(spec.tokens.size()); }
   // Must have been asked for.
@@ -27,6 +26,9 @@ std::vector<HostRun> run_hosts(const Model& model, std::vector<SweepHost> hosts,
 // Values of all layers at these kinds of site (those that the model has), for every host that lacks them.
 void need(const Model& model, std::vector<HostRun>& hosts, std::span<const SiteKind> kinds, std::span<const Edit> edits,
           const Progress* progress);
+
+// A cache that holds this block of the base run and nothing else; changes to it are copies.
+KvCache block_cache(const HostRun& host, const Config& config, int l);
 
 // Rows of one sequence that a single step works on.
 struct StepRows {

@@ -9,8 +9,6 @@
 namespace microtome::sweep {
 namespace {
 
-KvCache empty_cache(const Config& c) { return {c.n_layers, c.n_kv_heads, c.d_head, c.d_head}; }
-
 // [K, N] as plain numbers.
 Tensor plain(const Model& model, const Matrix& m) {
   Tensor w = Tensor::empty({m.view.k, m.view.n}, model.arena());
@@ -18,19 +16,18 @@ Tensor plain(const Model& model, const Matrix& m) {
   return w;
 }
 
-// Rows that changes at some positions of one host become: host stream + sum of changes, one change at a time.
+// Products of many changes with one matrix, added to the rows that they change.
 class Changes {
  public:
   Changes(const Model& model, SweepMacs& macs) : model_(model), macs_(macs) {}
 
-  // Adds change [n, k] · w [k, D] to the host's rows; returns where they are kept.
+  // Row `row` is to gain change [k] · w [k, D]; until flush(), w is the same for all.
   void add(int64_t row, const float* change, int64_t k, const float* w) {
     inputs_.insert(inputs_.end(), change, change + k);
     targets_.push_back(row);
     k_ = k;
     w_ = w;
   }
-  // Does the products collected since the last flush; all with the same w.
   void flush(RowStore& out) {
     const int64_t n = std::ssize(targets_), d = model_.config().d_model;
     if (n == 0) return;
@@ -73,11 +70,6 @@ std::vector<int32_t> Layers::wanted(const Item& item, int64_t from) {
   return out;
 }
 
-bool Layers::edited_at(const Item& item, int l) const {
-  return item.route.way == Way::kWhole && std::any_of(item.intervention->edits.begin(), item.intervention->edits.end(),
-                                                      [&](const Edit& e) { return e.site.layer == l; });
-}
-
 RowStore Layers::run(const std::function<void(int)>& step) {
   RowStore stream(config_.d_model);
   for (int l = items_.empty() ? 0 : items_[0].route.layer; l < static_cast<int>(config_.n_layers); ++l) {
@@ -90,7 +82,7 @@ RowStore Layers::run(const std::function<void(int)>& step) {
 RowStore Layers::block(int l, const RowStore& in) {
   RowStore plain(config_.d_model), whole(config_.d_model), mid(config_.d_model), out(config_.d_model);
   for (const RowStore::Part& part : in.parts()) {
-    RowStore& to = edited_at(items_[part.item], l) ? whole : plain;
+    RowStore& to = edited_at(items_[part.item].route, *items_[part.item].intervention, l) ? whole : plain;
     to.begin(part.item);
     for (size_t i = 0; i < part.positions.size(); ++i)
       std::copy_n(in.row(part.first + static_cast<int64_t>(i)), config_.d_model, to.add_row(part.positions[i]));
@@ -202,8 +194,7 @@ void Layers::run_whole(int l, const RowStore& in, RowStore& out) {
   caches.reserve(in.parts().size());
   for (const RowStore::Part& part : in.parts()) {
     const Item& item = items_[part.item];
-    caches.push_back(empty_cache(config_));
-    for (int64_t h = 0; h < config_.n_kv_heads; ++h) caches.back().head(l, h) = item.host->cache.head(l, h);
+    caches.push_back(block_cache(*item.host, config_, l));
     rows.push_back({item.host, &caches.back(), part.positions});
   }
   const Batch batch = step_batch(rows);

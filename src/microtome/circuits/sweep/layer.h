@@ -5,7 +5,6 @@
 // difference times W_O or W_out.
 #pragma once
 
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -41,9 +40,6 @@ class Layers {
   void enter_neurons(int l, std::span<const int64_t> items, RowStore& out);
 
   void plan(const RowStore& entered, size_t first_part);  // counts what the parts from first_part on should cost
-
-  bool last(int l) const { return l + 1 == static_cast<int>(config_.n_layers); }
-  bool edited_at(const Item& item, int l) const;
 
   const Model& model_;
   const Config& config_;

@@ -30,13 +30,7 @@ std::vector<PlainBlock::Rows> PlainBlock::rows_of(const RowStore& in) const {
   std::vector<Rows> out;
   for (const RowStore::Part& part : in.parts()) {
     const Item& item = items_[part.item];
-    Rows rows{&item,
-              part.first,
-              part.positions,
-              kept(item, part.positions),
-              {},
-              KvCache(config_.n_layers, config_.n_kv_heads, config_.d_head, config_.d_head)};
-    for (int64_t h = 0; h < config_.n_kv_heads; ++h) rows.cache.head(l_, h) = item.host->cache.head(l_, h);
+    Rows rows{&item, part.first, part.positions, kept(item, part.positions), {}, block_cache(*item.host, config_, l_)};
     if (last()) {
       rows.onward = Layers::wanted(item, part.positions[0]);
     } else {
