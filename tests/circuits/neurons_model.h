@@ -11,14 +11,11 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "../formats/temp_folder.h"
-#include "microtome/base/json.h"
+#include "checkpoint_support.h"
 #include "microtome/base/rng.h"
 #include "microtome/circuits/neurons/fact.h"
 #include "microtome/model/model.h"
@@ -85,27 +82,10 @@ class NeuronsModel {
   }
 
   std::shared_ptr<const Model> load() const {
-    TempFolder folder;
-    folder.write("config.json", dump_json({{"model_type", "llama"},
-                                           {"num_hidden_layers", kLayers},
-                                           {"hidden_size", kWidth},
-                                           {"num_attention_heads", kHeads},
-                                           {"intermediate_size", kMlp},
-                                           {"vocab_size", kVocab},
-                                           {"max_position_embeddings", 64},
-                                           {"hidden_act", "silu"}}));
-    // Written without waiting for the disk, as write_safetensors does: a test makes thousands.
-    Json header = Json::object();
-    std::string data;
-    for (const auto& [name, t] : tensors_) {
-      const size_t begin = data.size();
-      data.append(reinterpret_cast<const char*>(t.second.data()), t.second.size() * sizeof(float));
-      header[name] = {{"dtype", "F32"}, {"shape", t.first}, {"data_offsets", {begin, data.size()}}};
-    }
-    const std::string text = dump_json(header);
-    const uint64_t length = text.size();
-    folder.write("model.safetensors", std::string(reinterpret_cast<const char*>(&length), sizeof length) + text + data);
-    return Model::load(folder.path());
+    const Json config{{"model_type", "llama"},         {"num_hidden_layers", kLayers}, {"hidden_size", kWidth},
+                      {"num_attention_heads", kHeads}, {"intermediate_size", kMlp},    {"vocab_size", kVocab},
+                      {"max_position_embeddings", 64}, {"hidden_act", "silu"}};
+    return load_checkpoint(config, tensors_);
   }
 
   // Fact f of `relation`: `prompts` prompts and two held out, each some other tokens and then the subject.
@@ -132,7 +112,7 @@ class NeuronsModel {
   Philox rng_;
   float scale_;
   uint64_t drawn_ = 0;
-  std::map<std::string, std::pair<std::vector<int64_t>, std::vector<float>>> tensors_;
+  CheckpointValues tensors_;
 };
 
 }  // namespace microtome

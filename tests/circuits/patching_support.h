@@ -4,25 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <map>
 #include <string>
 
+#include "golden_support.h"
 #include "microtome/base/rng.h"
 #include "microtome/circuits/patching/exact.h"
 
 namespace microtome::patching_support {
-
-inline std::shared_ptr<const Model> golden_model(const std::string& name) {
-  static std::map<std::string, std::shared_ptr<const Model>> models;
-  auto& model = models[name];
-  if (!model) model = Model::load(std::filesystem::path(MICROTOME_TEST_DATA) / "golden/models" / name);
-  return model;
-}
-
-// LayerNorm and RMSNorm, learned and rotary positions, grouped queries, parallel blocks, no MLPs.
-inline const char* const kFamilies[] = {"gpt2",        "llama_gqa_tied", "llama3_scaled_bias",    "neox_parallel",
-                                        "neox_serial", "attn_only_ln",   "attn_only_shortformer", "attn_only_rotary"};
 
 // Pairs of random tokens that are the same before `first` of each and at one place after it.
 inline std::vector<Example> random_pairs(const Model& model, const std::vector<int64_t>& lengths, int64_t first = 3) {

@@ -3,25 +3,19 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "../formats/temp_folder.h"
+#include "golden_support.h"
 #include "microtome/base/json.h"
 #include "microtome/base/rng.h"
 #include "microtome/model/model.h"
 
 namespace microtome::paths_support {
 
-inline const Model& golden(const std::string& name) {
-  static std::map<std::string, std::shared_ptr<const Model>> models;
-  auto& model = models[name];
-  if (!model) model = Model::load(std::filesystem::path(MICROTOME_TEST_DATA) / "golden/models" / name);
-  return *model;
-}
+inline const Model& golden(const std::string& name) { return *golden_model(name); }
 
 // Attention only, with every bias; `layers` deep.
 inline std::shared_ptr<const Model> deep_model(int layers, const char* norm = "LN") {

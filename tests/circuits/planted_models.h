@@ -9,13 +9,10 @@
 
 #include <fmt/format.h>
 
-#include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "../formats/temp_folder.h"
-#include "microtome/base/json.h"
+#include "checkpoint_support.h"
 #include "microtome/base/rng.h"
 #include "microtome/model/model.h"
 
@@ -127,25 +124,12 @@ class PlantedModel {
   }
 
   std::shared_ptr<const Model> load() const {
-    TempFolder folder;
     Json config{
         {"model_type", "attn_only"}, {"n_layers", s_.layers},   {"d_model", s_.d_model},
         {"n_heads", s_.heads},       {"d_head", s_.d_head},     {"vocab", s_.vocab},
         {"context", s_.context},     {"positions", "standard"}, {"attn_scale", norm_.empty() ? 1.0 : std::sqrt(s_.d_head)}};
     if (!norm_.empty()) config["normalization"] = norm_;
-    folder.write("config.json", dump_json(config));
-    // Written without waiting for the disk, as write_safetensors does: a test makes thousands.
-    Json header = Json::object();
-    std::string data;
-    for (const auto& [name, t] : tensors_) {
-      const size_t begin = data.size();
-      data.append(reinterpret_cast<const char*>(t.second.data()), t.second.size() * sizeof(float));
-      header[name] = {{"dtype", "F32"}, {"shape", t.first}, {"data_offsets", {begin, data.size()}}};
-    }
-    const std::string text = dump_json(header);
-    const uint64_t length = text.size();
-    folder.write("model.safetensors", std::string(reinterpret_cast<const char*>(&length), sizeof length) + text + data);
-    return Model::load(folder.path());
+    return load_checkpoint(config, tensors_);
   }
 
  private:
@@ -163,7 +147,7 @@ class PlantedModel {
   Philox rng_;
   uint64_t drawn_ = 0;
   std::string norm_;
-  std::map<std::string, std::pair<std::vector<int64_t>, std::vector<float>>> tensors_;
+  CheckpointValues tensors_;
 };
 
 // Induction by two heads, the previous-token head `0.previous` and the induction head `1.induction`; the other heads' attention
