@@ -16,6 +16,22 @@ export function detectorsOf(heads: Heads): string[] {
   return [...names];
 }
 
+function emptyGrid(nLayers: number, nHeads: number): (number | null)[][] {
+  return Array.from({ length: nLayers }, () => Array<number | null>(nHeads).fill(null));
+}
+
+/** Values of all heads, by layer and head, as a heat map without its sign. */
+function headGrid(values: (number | null)[][]): Omit<Heat, 'signed'> {
+  return {
+    values,
+    rows: values.map((_, i) => String(i)),
+    columns: (values[0] ?? []).map((_, i) => String(i)),
+    rowTitle: 'layer',
+    columnTitle: 'head',
+    high: extent(values, 0.01),
+  };
+}
+
 const headed = (heads: Heads) =>
   heads.heads.filter((h) => h.layer !== null) as { layer: number; head: number; scores: Record<string, number | null> }[];
 
@@ -32,15 +48,10 @@ export function scoreHeat(heads: Heads, detector: string): Heat {
   const list = headed(heads);
   const nLayers = 1 + Math.max(0, ...list.map((h) => h.layer)),
     nHeads = 1 + Math.max(0, ...list.map((h) => h.head));
-  const values: (number | null)[][] = Array.from({ length: nLayers }, () => Array<number | null>(nHeads).fill(null));
+  const values = emptyGrid(nLayers, nHeads);
   for (const h of list) values[h.layer][h.head] = h.scores[detector] ?? null;
   return {
-    values,
-    rows: Array.from({ length: nLayers }, (_, i) => String(i)),
-    columns: Array.from({ length: nHeads }, (_, i) => String(i)),
-    rowTitle: 'layer',
-    columnTitle: 'head',
-    high: extent(values, 0.01),
+    ...headGrid(values),
     signed: values.some((row) => row.some((v) => v !== null && v < 0)),
   };
 }
@@ -72,19 +83,14 @@ export function pairsTable(pairs: Pairs, circuit: string): Table {
 
 /** All heads: those below by how the head reads them, those above by how they read it; score above the random baseline. */
 export function partnersHeat(c: Composition, kind: string, layer: number, head: number, nLayers: number, nHeads: number): Heat {
-  const values: (number | null)[][] = Array.from({ length: nLayers }, () => Array<number | null>(nHeads).fill(null));
+  const values = emptyGrid(nLayers, nHeads);
   for (const r of c.rows) {
     if (r.kind !== kind) continue;
     const other = r.to.layer === layer && r.to.head === head ? r.from : r.to;
     if (other.layer < nLayers && other.head < nHeads) values[other.layer][other.head] = r.score - r.baseline;
   }
   return {
-    values,
-    rows: Array.from({ length: nLayers }, (_, i) => String(i)),
-    columns: Array.from({ length: nHeads }, (_, i) => String(i)),
-    rowTitle: 'layer',
-    columnTitle: 'head',
-    high: extent(values, 0.01),
+    ...headGrid(values),
     signed: true,
   };
 }
