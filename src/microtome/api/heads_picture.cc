@@ -7,6 +7,7 @@
 
 #include "microtome/api/colour_ramp.h"
 #include "microtome/api/heads.h"
+#include "microtome/api/svg.h"
 #include "microtome/api/visible_text.h"
 
 namespace microtome::api {
@@ -16,34 +17,13 @@ namespace {
 constexpr int kCell = 15, kPanelLeft = 40, kPanelTop = 92, kMargin = 16, kGap = 34, kLegend = 56, kLeastWidth = 520,
               kPanelsAcross = 4, kPanelHead = 38;
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
-
-std::string text_at(int x, int y, const std::string& css, const std::string& text, const std::string& more = "") {
-  return fmt::format("<text x=\"{}\" y=\"{}\" class=\"{}\"{}>{}</text>\n", x, y, css, more, escaped(text));
-}
-
 std::string style() {
-  std::string out =
-      ".heads{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:10px}.heads .paper{fill:#fbfbfa}.heads "
-      ".ink{fill:#1b1f24}.heads .faint{fill:#59616b}.heads .title{font-size:16px;font-weight:bold}.heads .edge{fill:none;"
-      "stroke:#8a929c}";
-  std::string dark =
-      ".heads .paper{fill:#14181d}.heads .ink{fill:#e8ebee}.heads .faint{fill:#a2abb5}.heads .edge{stroke:#78828d}";
+  SvgRules rules;
   for (int step = 0; step < kRampSteps; ++step) {
-    out += fmt::format(".heads .c{} {{fill:{}}}", step, ramp_colour(step, false).fill);
-    dark += fmt::format(".heads .c{} {{fill:{}}}", step, ramp_colour(step, true).fill);
+    rules.light += fmt::format(".heads .c{} {{fill:{}}}", step, ramp_colour(step, false).fill);
+    rules.dark += fmt::format(".heads .c{} {{fill:{}}}", step, ramp_colour(step, true).fill);
   }
-  return "<style>" + out + "@media (prefers-color-scheme:dark){" + dark + "}</style>\n";
+  return svg_style("heads", 10, rules);
 }
 
 struct Shape {
@@ -60,31 +40,31 @@ Shape shape_of(const Json& result) {
 }
 
 std::string panel(const Json& result, const std::string& detector, const Shape& s, int x, int y) {
-  std::string out = text_at(x, y - 22, "ink", detector) + text_at(x, y - 8, "faint", "head →");
+  std::string out = svg_text(x, y - 22, "ink", detector) + svg_text(x, y - 8, "faint", "head →");
   for (int64_t l = 0; l<s.layers; l += s.layers> 12 ? 5 : 1)
-    out += text_at(x - 5, y + static_cast<int>(l) * kCell + 11, "ink", fmt::format("{}", l), " text-anchor=\"end\"");
+    out += svg_text(x - 5, y + static_cast<int>(l) * kCell + 11, "ink", fmt::format("{}", l), " text-anchor=\"end\"");
   for (const Json& h : result["heads"]) {
     const Json& value = h["scores"][detector];
     const double score = value.is_number() ? value.get<double>() : std::nan("");
     const int64_t layer = h["layer"].is_number() ? h["layer"].get<int64_t>() : 0, head = h["head"].get<int64_t>();
     const std::string name = h["layer"].is_number() ? fmt::format("{}.{}", layer, head) : fmt::format("{}", head);
-    out +=
-        fmt::format("<rect class=\"c{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"><title>head {}, {} {:.3f}</title></rect>\n",
-                    ramp_step(score), x + head * kCell, y + layer * kCell, kCell - 1, kCell - 1, name, escaped(detector), score);
+    out += fmt::format(
+        "<rect class=\"c{}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"><title>head {}, {} {:.3f}</title></rect>\n",
+        ramp_step(score), x + head * kCell, y + layer * kCell, kCell - 1, kCell - 1, name, svg_escaped(detector), score);
   }
   return out + fmt::format("<rect class=\"edge\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/>\n", x - 1, y - 1,
                            s.heads * kCell + 1, s.layers * kCell + 1);
 }
 
 std::string legend(int y) {
-  std::string out = text_at(kPanelLeft, y + 12, "faint", "score (values below 0 as 0); hover a cell for its number");
+  std::string out = svg_text(kPanelLeft, y + 12, "faint", "score (values below 0 as 0); hover a cell for its number");
   for (int step = 0; step < kRampSteps; ++step)
     out +=
         fmt::format("<rect class=\"c{}\" x=\"{}\" y=\"{}\" width=\"20\" height=\"12\"/>\n", step, kPanelLeft + step * 20, y + 18);
   out +=
       fmt::format("<rect class=\"edge\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\"/>\n", kPanelLeft, y + 18, 20 * kRampSteps);
-  return out + text_at(kPanelLeft, y + 42, "ink", "0") +
-         text_at(kPanelLeft + 20 * kRampSteps, y + 42, "ink", "1", " text-anchor=\"end\"");
+  return out + svg_text(kPanelLeft, y + 42, "ink", "0") +
+         svg_text(kPanelLeft + 20 * kRampSteps, y + 42, "ink", "1", " text-anchor=\"end\"");
 }
 
 }  // namespace
@@ -101,17 +81,13 @@ std::string heads_svg(const Json& result) {
   const int width = std::max(kLeastWidth, 2 * kMargin + across * panel_width), bottom = kPanelTop + down * panel_height,
             height = bottom + kLegend;
   const Json& text = result["text"];
-  std::string out = fmt::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"heads\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
-      "role=\"img\" aria-label=\"Scores of attention heads: layers down, heads across\">\n",
-      width, height);
-  out += style() + fmt::format("<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", width, height);
+  std::string out = svg_begin("heads", width, height, "Scores of attention heads: layers down, heads across", style());
   out +=
-      text_at(kMargin, 26, "ink title", "Attention heads") +
-      text_at(kMargin, 44, "ink", "model: " + visible_text(result["model"].get<std::string>(), true)) +
-      text_at(kMargin, 58, "ink",
-              fmt::format("text: {}, {} tokens", text["kind"].get<std::string>(), text["lengths"][0].get<int64_t>())) +
-      text_at(kMargin, 72, "faint", fmt::format("layers down, heads across; measure: {}", result["measure"].get<std::string>()));
+      svg_text(kMargin, 26, "ink title", "Attention heads") +
+      svg_text(kMargin, 44, "ink", "model: " + visible_text(result["model"].get<std::string>(), true)) +
+      svg_text(kMargin, 58, "ink",
+               fmt::format("text: {}, {} tokens", text["kind"].get<std::string>(), text["lengths"][0].get<int64_t>())) +
+      svg_text(kMargin, 72, "faint", fmt::format("layers down, heads across; measure: {}", result["measure"].get<std::string>()));
   for (size_t i = 0; i < names.size(); ++i)
     out += panel(result, names[i], s, kMargin + kPanelLeft + static_cast<int>(i) % across * panel_width,
                  kPanelTop + kPanelHead + static_cast<int>(i) / across * panel_height);

@@ -9,6 +9,7 @@
 
 #include "microtome/api/colour_ramp.h"
 #include "microtome/api/lens_page.h"
+#include "microtome/api/svg.h"
 #include "microtome/api/visible_text.h"
 #include "microtome/base/utf8.h"
 
@@ -18,18 +19,6 @@ namespace {
 // Pixels.
 constexpr int kCellWidth = 104, kCellHeight = 22, kLeft = 78, kHead = 112, kMargin = 16, kLegend = 74, kTokenColumns = 11,
               kLeastWidth = 660;
-
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
 
 // Cut to so many columns of a fixed-width face; East Asian characters take two.
 std::string cut(std::string_view text, int columns) {
@@ -101,45 +90,36 @@ std::string prompt_text(const Json& lens) {
 }
 
 std::string style() {
-  std::string out =
-      ".lens{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px}.lens .paper{fill:#fbfbfa}.lens "
-      ".ink{fill:#1b1f24}"
-      ".lens .faint{fill:#59616b}.lens .title{font-size:16px;font-weight:bold}.lens .small{font-size:9px}.lens "
-      ".edge{fill:none;stroke:#8a929c}";
-  std::string dark = ".lens .paper{fill:#14181d}.lens .ink{fill:#e8ebee}.lens .faint{fill:#a2abb5}.lens .edge{stroke:#78828d}";
+  SvgRules rules{.sizes = ".lens .small{font-size:9px}", .light = "", .dark = ""};
   for (int step = 0; step < kRampSteps; ++step) {
     const RampColour light = ramp_colour(step, false), night = ramp_colour(step, true);
-    out += fmt::format(".lens .c{0} rect{{fill:{1}}}.lens .c{0} text{{fill:{2}}}", step, light.fill, light.text);
-    dark += fmt::format(".lens .c{0} rect{{fill:{1}}}.lens .c{0} text{{fill:{2}}}", step, night.fill, night.text);
+    rules.light += fmt::format(".lens .c{0} rect{{fill:{1}}}.lens .c{0} text{{fill:{2}}}", step, light.fill, light.text);
+    rules.dark += fmt::format(".lens .c{0} rect{{fill:{1}}}.lens .c{0} text{{fill:{2}}}", step, night.fill, night.text);
   }
-  return "<style>" + out + "@media (prefers-color-scheme:dark){" + dark + "}</style>\n";
-}
-
-std::string text_at(int x, int y, const std::string& css, const std::string& text, const std::string& more = "") {
-  return fmt::format("<text x=\"{}\" y=\"{}\" class=\"{}\"{}>{}</text>\n", x, y, css, more, escaped(text));
+  return svg_style("lens", 11, rules);
 }
 
 std::string heading(const Json& lens, bool targets, int width) {
   const int columns = std::max(20, (width - 2 * kMargin) / 7);
   const std::string shown = targets ? "probability of the target; numbers: its rank" : "its probability; numbers: in %";
-  return text_at(kMargin, 26, "ink title", "Logit lens") +
-         text_at(kMargin, 44, "ink",
-                 cut(fmt::format("model: {}", visible_text(lens["model"].get<std::string>(), true)), columns)) +
-         text_at(kMargin, 59, "ink", cut("prompt: " + prompt_text(lens), columns)) +
-         text_at(kMargin, 74, "faint", "each cell: the most probable next token; colour: " + shown);
+  return svg_text(kMargin, 26, "ink title", "Logit lens") +
+         svg_text(kMargin, 44, "ink",
+                  cut(fmt::format("model: {}", visible_text(lens["model"].get<std::string>(), true)), columns)) +
+         svg_text(kMargin, 59, "ink", cut("prompt: " + prompt_text(lens), columns)) +
+         svg_text(kMargin, 74, "faint", "each cell: the most probable next token; colour: " + shown);
 }
 
 std::string axes(const Json& lens, int rows, int columns) {
-  std::string out = text_at(kLeft, kHead - 20, "faint", "position: input token");
+  std::string out = svg_text(kLeft, kHead - 20, "faint", "position: input token");
   for (int c = 0; c < columns; ++c) {
     const int64_t position = lens["positions"][c].get<int64_t>();
-    out += text_at(kLeft + c * kCellWidth + 4, kHead - 5, "ink",
-                   cut(fmt::format("{}: {}", position, visible_text(text_of(lens["tokens"][position]))), 15));
+    out += svg_text(kLeft + c * kCellWidth + 4, kHead - 5, "ink",
+                    cut(fmt::format("{}: {}", position, visible_text(text_of(lens["tokens"][position]))), 15));
   }
   for (int r = 0; r < rows; ++r)
-    out += text_at(kLeft - 6, kHead + r * kCellHeight + 15, "ink", lens_point_label(lens, r), " text-anchor=\"end\"");
+    out += svg_text(kLeft - 6, kHead + r * kCellHeight + 15, "ink", lens_point_label(lens, r), " text-anchor=\"end\"");
   const int middle = kHead + rows * kCellHeight / 2;
-  out += text_at(18, middle, "faint", "layer", fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 18 {})\"", middle));
+  out += svg_text(18, middle, "faint", "layer", fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 18 {})\"", middle));
   return out;
 }
 
@@ -154,22 +134,22 @@ std::string grid(const Json& lens, bool targets) {
           "<g class=\"cell c{}\" data-p=\"{}\" data-i=\"{}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" "
           "height=\"{}\"/>"
           "<text x=\"{}\" y=\"{}\">{}</text><text class=\"small\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></g>\n",
-          ramp_step(shown_probability(cell, targets)), r, c, escaped(cell_description(lens, r, c)), x, y, kCellWidth - 1,
-          kCellHeight - 1, x + 4, y + 14, escaped(token), x + kCellWidth - 4, y + 14, cell_number(cell, targets));
+          ramp_step(shown_probability(cell, targets)), r, c, svg_escaped(cell_description(lens, r, c)), x, y, kCellWidth - 1,
+          kCellHeight - 1, x + 4, y + 14, svg_escaped(token), x + kCellWidth - 4, y + 14, cell_number(cell, targets));
     }
   return out;
 }
 
 std::string legend(bool targets, int top) {
-  std::string out = text_at(kLeft, top + 14, "faint legend-title",
-                            targets ? "probability of the target" : "probability of the most probable token");
+  std::string out = svg_text(kLeft, top + 14, "faint legend-title",
+                             targets ? "probability of the target" : "probability of the most probable token");
   for (int step = 0; step < kRampSteps; ++step)
     out += fmt::format("<g class=\"c{}\"><rect x=\"{}\" y=\"{}\" width=\"20\" height=\"12\"/></g>\n", step, kLeft + step * 20,
                        top + 20);
   out += fmt::format("<rect class=\"edge\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\"/>\n", kLeft, top + 20, 20 * kRampSteps);
-  out += text_at(kLeft, top + 45, "ink legend-low", "0") +
-         text_at(kLeft + 20 * kRampSteps, top + 45, "ink legend-high", "1", " text-anchor=\"end\"");
-  return out + text_at(kLeft, top + 62, "faint", "layer n: the stream before block n; end: what the model unembeds itself");
+  out += svg_text(kLeft, top + 45, "ink legend-low", "0") +
+         svg_text(kLeft + 20 * kRampSteps, top + 45, "ink legend-high", "1", " text-anchor=\"end\"");
+  return out + svg_text(kLeft, top + 62, "faint", "layer n: the stream before block n; end: what the model unembeds itself");
 }
 
 }  // namespace
@@ -187,21 +167,16 @@ std::string lens_svg(const Json& lens) {
   const bool targets = has_target(lens);
   const int width = std::max(kLeastWidth, kLeft + columns * kCellWidth + kMargin), bottom = kHead + rows * kCellHeight,
             height = bottom + kLegend;
-  return fmt::format(
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"lens\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
-             "role=\"img\" "
-             "aria-label=\"Logit lens: layers down, positions across\">\n",
-             width, height) +
-         style() + fmt::format("<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", width, height) +
-         heading(lens, targets, width) + axes(lens, rows, columns) + grid(lens, targets) + legend(targets, bottom) + "</svg>\n";
+  return svg_begin("lens", width, height, "Logit lens: layers down, positions across", style()) + heading(lens, targets, width) +
+         axes(lens, rows, columns) + grid(lens, targets) + legend(targets, bottom) + "</svg>\n";
 }
 
 std::string lens_html(const Json& lens) {
   // In a script element only "<" could end the data.
   std::string data;
   for (const char c : dump_json(lens)) data += c == '<' ? std::string("\\u003c") : std::string(1, c);
-  const std::string model = escaped(visible_text(lens["model"].get<std::string>(), true));
-  return fmt::format(kLensPage, fmt::arg("model", model), fmt::arg("prompt", escaped(prompt_text(lens))),
+  const std::string model = svg_escaped(visible_text(lens["model"].get<std::string>(), true));
+  return fmt::format(kLensPage, fmt::arg("model", model), fmt::arg("prompt", svg_escaped(prompt_text(lens))),
                      fmt::arg("svg", lens_svg(lens)), fmt::arg("data", data),
                      fmt::arg("target_option", has_target(lens) ? kTargetOptions : ""));
 }

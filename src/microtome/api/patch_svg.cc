@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/patch_picture.h"
+#include "microtome/api/svg.h"
 #include "microtome/api/visible_text.h"
 #include "microtome/base/utf8.h"
 
@@ -58,18 +59,6 @@ int step_of(double value, double baseline, double scale) {
 
 std::string class_of(int step) { return step < 0 ? fmt::format("n{}", -step) : fmt::format("p{}", step); }
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
-
 std::string cut(std::string_view text, size_t characters) {
   std::string out;
   for (size_t used = 0; !text.empty(); ++used) {
@@ -82,25 +71,16 @@ std::string cut(std::string_view text, size_t characters) {
 }
 
 std::string style() {
-  std::string out =
-      ".patch{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:11px}.patch .paper{fill:#fbfbfa}.patch "
-      ".ink{fill:#1b1f24}"
-      ".patch .faint{fill:#59616b}.patch .title{font-size:16px;font-weight:bold}.patch .cell text,.patch .small{font-size:9.5px}"
-      ".patch .edge{fill:none;stroke:#8a929c}.patch .none{fill:none;stroke:#c9ced4;stroke-dasharray:2 2}";
-  std::string dark =
-      ".patch .paper{fill:#14181d}.patch .ink{fill:#e8ebee}.patch .faint{fill:#a2abb5}.patch .edge{stroke:#78828d}.patch "
-      ".none{stroke:#3a424b}";
+  SvgRules rules{.sizes = ".patch .cell text,.patch .small{font-size:9.5px}",
+                 .light = ".patch .none{fill:none;stroke:#c9ced4;stroke-dasharray:2 2}",
+                 .dark = ".patch .none{stroke:#3a424b}"};
   for (int step = -kSteps; step <= kSteps; ++step) {
     const Colour light = colour_of(step, false), night = colour_of(step, true);
     const std::string name = class_of(step);
-    out += fmt::format(".patch .{0} rect{{fill:{1}}}.patch .{0} text{{fill:{2}}}", name, light.fill, light.text);
-    dark += fmt::format(".patch .{0} rect{{fill:{1}}}.patch .{0} text{{fill:{2}}}", name, night.fill, night.text);
+    rules.light += fmt::format(".patch .{0} rect{{fill:{1}}}.patch .{0} text{{fill:{2}}}", name, light.fill, light.text);
+    rules.dark += fmt::format(".patch .{0} rect{{fill:{1}}}.patch .{0} text{{fill:{2}}}", name, night.fill, night.text);
   }
-  return "<style>" + out + "@media (prefers-color-scheme:dark){" + dark + "}</style>\n";
-}
-
-std::string text_at(int x, int y, const std::string& css, const std::string& text, const std::string& more = "") {
-  return fmt::format("<text x=\"{}\" y=\"{}\" class=\"{}\"{}>{}</text>\n", x, y, css, more, escaped(text));
+  return svg_style("patch", 11, rules);
 }
 
 std::string heading(const Json& map, int width) {
@@ -109,9 +89,10 @@ std::string heading(const Json& map, int width) {
       "model: {}; {}: {} prompt{}; {} {:.4g} clean, {:.4g} corrupted", visible_text(map["model"].get<std::string>(), true),
       visible_text(map["task"].get<std::string>(), true), map["prompts"].get<int64_t>(), map["prompts"] == 1 ? "" : "s",
       map["metric"].get<std::string>(), map["clean"].get<double>(), map["corrupted"].get<double>());
-  return text_at(kMargin, 28, "ink title", cut(patch_title(map), room * 7 / 10)) + text_at(kMargin, 48, "ink", cut(runs, room)) +
-         text_at(kMargin, 65, "faint",
-                 cut(fmt::format("method: {}; {}", map["method"].get<std::string>(), patch_caption(map)), room));
+  return svg_text(kMargin, 28, "ink title", cut(patch_title(map), room * 7 / 10)) +
+         svg_text(kMargin, 48, "ink", cut(runs, room)) +
+         svg_text(kMargin, 65, "faint",
+                  cut(fmt::format("method: {}; {}", map["method"].get<std::string>(), patch_caption(map)), room));
 }
 
 std::string cell(const PatchPanel& p, size_t r, size_t c, int x, int y, double baseline, double scale) {
@@ -125,42 +106,42 @@ std::string cell(const PatchPanel& p, size_t r, size_t c, int x, int y, double b
   return fmt::format(
       "<g class=\"cell {}\"><title>{}</title><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\"/><text x=\"{}\" y=\"{}\" "
       "text-anchor=\"middle\">{}</text></g>\n",
-      class_of(step_of(value, baseline, scale)), escaped(words), x, y, kCellWidth - 1, kCellHeight - 1, x + kCellWidth / 2,
+      class_of(step_of(value, baseline, scale)), svg_escaped(words), x, y, kCellWidth - 1, kCellHeight - 1, x + kCellWidth / 2,
       y + 13, patch_number(value, baseline));
 }
 
 std::string panel(const PatchPanel& p, int top, double baseline, double scale) {
   std::string out;
-  if (!p.title.empty()) out += text_at(kMargin, top + 14, "ink", p.title);
+  if (!p.title.empty()) out += svg_text(kMargin, top + 14, "ink", p.title);
   const int head = top + kPanelHead;
-  out += text_at(kLeft, head - 32, "faint", p.column_axis);
+  out += svg_text(kLeft, head - 32, "faint", p.column_axis);
   for (size_t c = 0; c < p.columns.size(); ++c) {
     const int x = kLeft + static_cast<int>(c) * kCellWidth + kCellWidth / 2;
-    out += text_at(x, head - 18, "ink", cut(p.columns[c], 9), " text-anchor=\"middle\"");
+    out += svg_text(x, head - 18, "ink", cut(p.columns[c], 9), " text-anchor=\"middle\"");
     if (!p.columns_below.empty())
-      out += text_at(x, head - 5, "faint small", cut(p.columns_below[c], 8), " text-anchor=\"middle\"");
+      out += svg_text(x, head - 5, "faint small", cut(p.columns_below[c], 8), " text-anchor=\"middle\"");
   }
   for (size_t r = 0; r < p.rows.size(); ++r) {
     const int y = head + static_cast<int>(r) * kCellHeight;
-    out += text_at(kLeft - 6, y + 13, "ink", cut(p.rows[r], 8), " text-anchor=\"end\"");
+    out += svg_text(kLeft - 6, y + 13, "ink", cut(p.rows[r], 8), " text-anchor=\"end\"");
     for (size_t c = 0; c < p.columns.size(); ++c)
       out += cell(p, r, c, kLeft + static_cast<int>(c) * kCellWidth, y, baseline, scale);
   }
   const int middle = head + static_cast<int>(p.rows.size()) * kCellHeight / 2;
-  return out +
-         text_at(16, middle, "faint", p.row_axis, fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 16 {})\"", middle));
+  return out + svg_text(16, middle, "faint", p.row_axis,
+                        fmt::format(" text-anchor=\"middle\" transform=\"rotate(-90 16 {})\"", middle));
 }
 
 std::string legend(int top, double baseline, double scale) {
-  std::string out = text_at(kLeft, top + 12, "faint", "normalised metric; ·: nothing changed; dashed: no such place");
+  std::string out = svg_text(kLeft, top + 12, "faint", "normalised metric; ·: nothing changed; dashed: no such place");
   for (int step = -kSteps; step <= kSteps; ++step)
     out += fmt::format("<g class=\"{}\"><rect x=\"{}\" y=\"{}\" width=\"18\" height=\"12\"/></g>\n", class_of(step),
                        kLeft + (step + kSteps) * 18, top + 18);
   const int width = 18 * (2 * kSteps + 1);
   out += fmt::format("<rect class=\"edge\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"12\"/>\n", kLeft, top + 18, width);
-  return out + text_at(kLeft, top + 44, "ink", fmt::format("{:.2f}", baseline - scale)) +
-         text_at(kLeft + width / 2, top + 44, "ink", fmt::format("{:.0f}", baseline), " text-anchor=\"middle\"") +
-         text_at(kLeft + width, top + 44, "ink", fmt::format("{:.2f}", baseline + scale), " text-anchor=\"end\"");
+  return out + svg_text(kLeft, top + 44, "ink", fmt::format("{:.2f}", baseline - scale)) +
+         svg_text(kLeft + width / 2, top + 44, "ink", fmt::format("{:.0f}", baseline), " text-anchor=\"middle\"") +
+         svg_text(kLeft + width, top + 44, "ink", fmt::format("{:.2f}", baseline + scale), " text-anchor=\"end\"");
 }
 
 }  // namespace
@@ -176,13 +157,8 @@ std::string patch_svg(const Json& map) {
     bottom += kPanelHead + static_cast<int>(p.rows.size()) * kCellHeight + kGap;
   }
   const int height = bottom + kLegend;
-  return fmt::format(
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"patch\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
-             "role=\"img\" "
-             "aria-label=\"{2}\">\n",
-             width, height, escaped(patch_title(map))) +
-         style() + fmt::format("<rect class=\"paper\" width=\"{}\" height=\"{}\"/>\n", width, height) + heading(map, width) +
-         body + legend(bottom, baseline, scale) + "</svg>\n";
+  return svg_begin("patch", width, height, patch_title(map), style()) + heading(map, width) + body +
+         legend(bottom, baseline, scale) + "</svg>\n";
 }
 
 }  // namespace microtome::api

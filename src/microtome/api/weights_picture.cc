@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "microtome/api/svg.h"
 #include "microtome/api/weights.h"
 
 namespace microtome::api {
@@ -10,18 +11,6 @@ namespace {
 
 // Pixels.
 constexpr int kPanel = 120, kRadius = 44, kTitle = 64, kMargin = 16, kColumns = 9;
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
-  }
-  return out;
-}
 
 std::string panel(const Json& row, int x, int y) {
   const Json& values = row["eigenvalues"];
@@ -63,7 +52,7 @@ std::string spectra_svg(const Json& result) {
       "<text class=\"small\" x=\"{2}\" y=\"46\">complex plane; distance from the middle √(|λ| / largest |λ| of the head); full "
       "dot "
       "Re λ ≥ 0, ring Re λ &lt; 0; title: layer.head · Σλ / Σ|λ|</text>",
-      width, height, kMargin, escaped(result["model"].get<std::string>()), what);
+      width, height, kMargin, svg_escaped(result["model"].get<std::string>()), what);
   for (int i = 0; i < n; ++i)
     out += panel(rows[i], kMargin + (i % columns) * kPanel + kPanel / 2, kTitle + (i / columns) * kPanel + kPanel / 2 + 8);
   return out + "</svg>\n";
