@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/heads.h"
+#include "microtome/base/split.h"
 
 namespace microtome::api {
 namespace {
@@ -34,11 +35,7 @@ HeadsOptions heads_options(const Json& request) {
   o.bos = input.bos;
   if (input.prompt || !input.prompts.empty() || !input.tokens.empty()) o.input = std::move(input);
   for (const std::string& list : f.texts("detectors"))
-    for (size_t begin = 0; begin <= list.size();) {
-      const size_t end = std::min(list.find(',', begin), list.size());
-      o.detectors.push_back(list.substr(begin, end - begin));
-      begin = end + 1;
-    }
+    for (std::string& name : split(list)) o.detectors.push_back(std::move(name));
   o.edits = f.edits();
   o.measure = f.text("measure");
   o.block = f.integer("block", 1, 1 << 20);

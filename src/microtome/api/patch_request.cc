@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/api/patch.h"
+#include "microtome/base/split.h"
 
 namespace microtome::api {
 namespace {
@@ -106,10 +107,7 @@ double bounded(Fields& f, const char* name, double standard, double low, double 
 
 std::vector<Replacement> parse_ablations(const std::string& text, const std::function<Tensor(const std::string&)>& load_array) {
   std::vector<Replacement> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string piece = text.substr(begin, end - begin);
-    begin = end + 1;
+  for (const std::string& piece : split(text)) {
     if (auto plain = plain_ablation(piece)) {
       out.push_back(std::move(*plain));
     } else if (auto p = projection(piece)) {

@@ -8,6 +8,7 @@
 
 #include "microtome/api/weights_verbs.h"
 #include "microtome/base/edit_distance.h"
+#include "microtome/base/split.h"
 
 namespace microtome::api {
 namespace {
@@ -52,16 +53,6 @@ const Verb& find_verb(const std::string& name) {
                                        did_you_mean(name, names), verb_names()));
 }
 
-std::vector<std::string> parts_of(const std::string& text) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    out.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return out;
-}
-
 bool whole(std::string_view text, int& value) {
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && stop == text.data() + text.size() && value >= 0;
@@ -71,7 +62,7 @@ bool whole(std::string_view text, int& value) {
 std::vector<HeadId> head_list(Fields& f, const std::string& field) {
   std::vector<HeadId> out;
   for (const std::string& text : f.texts(field))
-    for (const std::string& part : parts_of(text)) {
+    for (const std::string& part : split(text)) {
       const size_t dot = part.find('.');
       HeadId id;
       if (dot == std::string::npos || !whole(std::string_view(part).substr(0, dot), id.layer) ||
@@ -86,7 +77,7 @@ std::vector<algebra::CompositionKind> kind_list(Fields& f) {
   using algebra::CompositionKind;
   std::vector<CompositionKind> out;
   for (const std::string& text : f.texts("kind"))
-    for (const std::string& part : parts_of(text)) {
+    for (const std::string& part : split(text)) {
       if (part == "q") out.push_back(CompositionKind::kQ);
       else if (part == "k") out.push_back(CompositionKind::kK);
       else if (part == "v") out.push_back(CompositionKind::kV);

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "microtome/base/file.h"
+#include "microtome/base/split.h"
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
 #include "microtome/cli/example_arguments.h"
@@ -94,16 +95,6 @@ std::string run_text(const Json& r) {
                                                       figure(r, "f_high", "{:.3f}"));
 }
 
-std::vector<std::string> words_of(const std::string& list) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    out.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return out;
-}
-
 class CircuitCommand : public Command {
  public:
   void declare(OptionSet& options) override {
@@ -159,7 +150,7 @@ class CircuitCommand : public Command {
     options_.examples = examples_.read(model_.seed);
     options_.seed = static_cast<uint64_t>(model_.seed);
     read_file_option();
-    const std::vector<std::string> computes = words_of(computes_.value_or("f32"));
+    const std::vector<std::string> computes = split(computes_.value_or("f32"));
     if (computes.size() > 1 && options_.verb != "eval")
       throw Error(ErrorKind::kInvalidArgument, "--compute {}: several only with eval", printable(*computes_));
     for (const std::string& c : computes) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "microtome/base/file.h"
+#include "microtome/base/split.h"
 #include "microtome/cli/arguments.h"
 #include "microtome/cli/command.h"
 #include "microtome/cli/heads_table.h"
@@ -21,16 +22,6 @@ Tensor patterns_of(const std::string& file) {
     throw Error(ErrorKind::kInvalidArgument, "--patterns {}: \"pattern\" is {}, expected [heads, T, T]", printable(file, 200),
                 shape_text(array.shape));
   return Tensor::from(array.floats(), array.shape);
-}
-
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> out;
-  for (size_t begin = 0; begin <= list.size();) {
-    const size_t end = std::min(list.find(',', begin), list.size());
-    out.push_back(list.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return out;
 }
 
 class HeadsCommand : public Command {

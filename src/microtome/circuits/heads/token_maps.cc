@@ -9,6 +9,7 @@
 #include "microtome/circuits/algebra/head_weights.h"
 #include "microtome/circuits/algebra/spectra.h"
 #include "microtome/circuits/algebra/vocabulary.h"
+#include "microtome/circuits/tasks/ordered_class.h"
 #include "microtome/circuits/tasks/prompt.h"
 #include "microtome/kernels/gemm.h"
 
@@ -17,27 +18,9 @@ namespace {
 
 constexpr int64_t kRowsAtOnce = 64;
 
-struct OrderedClass {
-  const char* name;
-  std::vector<const char*> words;
-  bool cyclic;
-};
-
-const std::vector<OrderedClass>& classes() {
-  static const std::vector<OrderedClass> all{
-      {"days", {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}, true},
-      {"months",
-       {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"},
-       true},
-      {"numbers", {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}, false},
-      {"letters", {"A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P"}, false},
-      {"ordinals", {"first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"}, false}};
-  return all;
-}
-
 std::vector<int32_t> single_tokens(const TaskSource& source, const OrderedClass& c) {
   std::vector<int32_t> out;
-  for (const char* word : c.words) {
+  for (const char* word : c.members) {
     const auto id = single_token(source, std::string(" ") + word);
     if (!id) return {};
     out.push_back(*id);
@@ -150,7 +133,7 @@ MapScores successor_scores(const Model& model, uint64_t seed) {
   need_tokenizer(source, "successor");
   const auto heads = algebra::read_heads(model);
   MapScores out{.scores = std::vector<double>(heads.size()), .control = std::vector<double>(heads.size())};
-  for (const OrderedClass& c : classes()) {
+  for (const OrderedClass& c : ordered_classes()) {
     const std::vector<int32_t> tokens = single_tokens(source, c);
     if (tokens.empty()) continue;
     out.classes.emplace_back(c.name);

@@ -3,27 +3,11 @@
 #include "microtome/base/error.h"
 #include "microtome/base/rng.h"
 #include "microtome/circuits/tasks/all.h"
+#include "microtome/circuits/tasks/ordered_class.h"
 #include "microtome/circuits/tasks/prompt.h"
 
 namespace microtome {
 namespace {
-
-struct OrderedClass {
-  const char* name;
-  std::vector<const char*> members;
-  bool cyclic;
-};
-
-const std::vector<OrderedClass>& classes() {
-  static const std::vector<OrderedClass> all{
-      {"days", {"Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"}, true},
-      {"months",
-       {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"},
-       true},
-      {"numbers", {"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"}, false},
-      {"letters", {"A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", "L", "M", "N", "O", "P"}, false}};
-  return all;
-}
 
 // The class's members as single tokens after a space; empty if one of them is not.
 std::vector<std::string> members_of(const TaskSource& source, const OrderedClass& c) {
@@ -49,9 +33,10 @@ std::vector<TaskExample> make_successor(const TaskSource& source, int64_t n, uin
     std::vector<std::string> members;
   };
   std::vector<Usable> usable;
-  for (const OrderedClass& c : classes())
-    if (auto m = members_of(source, c); !m.empty()) usable.push_back({&c, std::move(m)});
-  if (usable.empty()) single_words(source, classes()[0].members, classes()[0].members.size(), "successor");
+  for (const OrderedClass& c : ordered_classes())
+    if (auto m = c.in_a_list ? members_of(source, c) : std::vector<std::string>(); !m.empty())
+      usable.push_back({&c, std::move(m)});
+  if (usable.empty()) single_words(source, ordered_classes()[0].members, ordered_classes()[0].members.size(), "successor");
   const Philox rng(seed, "task.successor");
   std::vector<TaskExample> out;
   for (uint64_t i = 0; std::ssize(out) < n; ++i) {
